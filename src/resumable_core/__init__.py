@@ -1,0 +1,223 @@
+"""Decide how a stream survives: ids, logs, and the machines around them, without any I/O.
+
+Nothing here waits, reads a clock, draws a random number or logs. Time, epochs and jitter are
+arguments; machines return commands, and the moment at which they want to be asked again. Whoever
+drives them — `resumable_io`, or your own transport — carries the commands out.
+
+The layout, in the order in which things depend on each other:
+
+    _errors      the exception tree: whose fault, what to do
+    _ids         event ids and positions, their order and text form
+    _records     Message goes in; Event, Gap, Reset, End come out
+    _retention   how much of a log to keep
+    _lineage     the epochs a log went through; which ids are its own
+    _changes     whatever can be done to a stream
+    _sentinel    THE lifecycle table: state × input → state
+    _log         EventLog: append, read, trim; the reference semantics
+    _codec       batches and sentinels as bytes, for stores and live feeds
+    _producer    claim, buffer, flush, renew, finish; restores what the store lost
+    _follower    merges live feed and log into one contiguous window
+    _cursor      one consumer's place: replay, live, gap, end
+    _sse         event-stream encoder and incremental decoder
+    _framing     how records become bytes for a client
+"""
+
+from ._changes import (
+    Append,
+    Change,
+    Claim,
+    Delete,
+    Expire,
+    Finish,
+    Observe,
+    Recover,
+    Renew,
+    Stop,
+    Takeover,
+)
+from ._codec import ForeignData, decode_batch, decode_sentinel, encode_batch, encode_sentinel
+from ._cursor import Cursor
+from ._errors import (
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    Fenced,
+    Interruption,
+    InvalidInput,
+    InvalidMessage,
+    InvalidPosition,
+    InvalidStreamId,
+    ResumableError,
+    StreamError,
+    StreamExists,
+    StreamExpired,
+    StreamFailed,
+    StreamGap,
+    StreamLost,
+    StreamNotFound,
+    StreamReset,
+    StreamStopped,
+)
+from ._follower import (
+    Appended,
+    Changed,
+    FeedItem,
+    Fetch,
+    Follower,
+    FollowerLimits,
+    Interrupted,
+)
+from ._framing import Framed, Framing, SSEFraming, TextFraming, Then
+from ._ids import (
+    After,
+    AtCharacter,
+    Beginning,
+    EventId,
+    Live,
+    Position,
+    Unreadable,
+    check_epoch,
+    check_stream_id,
+    has_received,
+    parse_last_event_id,
+)
+from ._lineage import Lineage
+from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
+from ._producer import Command, Phase, Producer, ProducerLimits, WriteCommand
+from ._records import (
+    RESERVED_TYPES,
+    End,
+    Event,
+    Gap,
+    GapReason,
+    Message,
+    Outcome,
+    Record,
+    Reset,
+    ResetReason,
+)
+from ._retention import Retention
+from ._sentinel import (
+    ABSENT,
+    TABLE,
+    Input,
+    Refusal,
+    Sentinel,
+    State,
+    input_of,
+    is_startable,
+    transition,
+)
+from ._sse import (
+    Decoder,
+    EventTooLarge,
+    ServerSentEvent,
+    encode_comment,
+    encode_event,
+    encode_id,
+    encode_retry,
+)
+
+__all__ = [
+    "ABSENT",
+    "PAGE_BYTES",
+    "PAGE_EVENTS",
+    "RESERVED_TYPES",
+    "TABLE",
+    "TOP",
+    "After",
+    "Append",
+    "Appended",
+    "AtCharacter",
+    "BackendError",
+    "BackendFull",
+    "BackendUnavailable",
+    "Batch",
+    "Beginning",
+    "Change",
+    "Changed",
+    "Claim",
+    "Command",
+    "Cursor",
+    "Decoder",
+    "Delete",
+    "Effect",
+    "End",
+    "Event",
+    "EventId",
+    "EventLog",
+    "EventTooLarge",
+    "Expire",
+    "FeedItem",
+    "Fenced",
+    "Fetch",
+    "Finish",
+    "Follower",
+    "FollowerLimits",
+    "ForeignData",
+    "Framed",
+    "Framing",
+    "Gap",
+    "GapReason",
+    "Input",
+    "Interrupted",
+    "Interruption",
+    "InvalidInput",
+    "InvalidMessage",
+    "InvalidPosition",
+    "InvalidStreamId",
+    "Lineage",
+    "Live",
+    "Message",
+    "Observe",
+    "Outcome",
+    "Page",
+    "Phase",
+    "Position",
+    "Producer",
+    "ProducerLimits",
+    "Record",
+    "Recover",
+    "Refusal",
+    "Renew",
+    "Reset",
+    "ResetReason",
+    "ResumableError",
+    "Retention",
+    "SSEFraming",
+    "Sentinel",
+    "ServerSentEvent",
+    "State",
+    "Stop",
+    "StreamError",
+    "StreamExists",
+    "StreamExpired",
+    "StreamFailed",
+    "StreamGap",
+    "StreamLost",
+    "StreamNotFound",
+    "StreamReset",
+    "StreamStopped",
+    "Takeover",
+    "TextFraming",
+    "Then",
+    "Unreadable",
+    "WriteCommand",
+    "check_epoch",
+    "check_stream_id",
+    "decide",
+    "decode_batch",
+    "decode_sentinel",
+    "encode_batch",
+    "encode_comment",
+    "encode_event",
+    "encode_id",
+    "encode_retry",
+    "encode_sentinel",
+    "has_received",
+    "input_of",
+    "is_startable",
+    "page_of",
+    "parse_last_event_id",
+    "transition",
+]

@@ -1,0 +1,151 @@
+"""Whatever can be done to a stream: the changes that `transition` understands.
+
+    a producer   Claim · Append · Renew · Finish · Recover
+    anybody      Stop · Observe · Delete
+    time         Expire
+
+Every change may be repeated as it is when its outcome is unknown: it is recognised by its epoch, by
+the seqs it carries, or by having nothing left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from ._errors import InvalidInput
+from ._lineage import Lineage
+from ._records import Message, Outcome
+from ._retention import Retention
+
+MAX_METADATA_BYTES: Final = 4096
+
+
+class Takeover(StrEnum):
+    """What a claim may do with a stream whose producer was lost."""
+
+    REFUSE = "refuse"
+    """Leave it: the claim is refused."""
+    RESTART = "restart"
+    """Begin a new log; readers get a `Reset`."""
+    CONTINUE = "continue"
+    """Go on after the last event that was kept; the lineage grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Become the producer. `epoch` is newly drawn: a repeat of the same claim is recognised by it.
+
+    `on_lost` says what to do with a stream whose producer was lost. `replaces` restarts an ended
+    stream, and only the one whose epoch it names, so that two clicks on "retry" make one.
+    `connected_for` is for how many seconds the caller has been watching the store. Raises
+    `InvalidInput` when `metadata` is not JSON, or over 4 KiB of it.
+    """
+
+    epoch: str
+    lease: float
+    retention: Retention = field(default_factory=Retention)
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    on_lost: Takeover = Takeover.REFUSE
+    replaces: str | None = None
+    connected_for: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse metadata that is not small JSON."""
+        _check_metadata(self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append messages, of which the first is to have seq `first_seq`; renews the lease.
+
+    What the log already holds of them is passed over. A `first_seq` beyond the next one changes
+    nothing: the sentinel that comes back tells the producer from where the store has lost its tail.
+    """
+
+    epoch: str
+    first_seq: int
+    messages: tuple[Message, ...]
+    characters: int
+    """Code points in `messages` together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Promise to be alive for another lease."""
+
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the stream after `last_seq`: done, failed, or lost (the lease is given up).
+
+    Changes nothing while the store lacks events up to `last_seq`.
+    """
+
+    epoch: str
+    outcome: Outcome
+    last_seq: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the stream from anywhere; the producer learns of it. Nothing happens to an ended one."""
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Look at the stream, and record as lost a producer whose lease has run out.
+
+    `connected_for` is for how many seconds the observer has been watching the store: one that has
+    just (re)connected may not tell an outage of the store from the death of a producer.
+    """
+
+    connected_for: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """Write a sentinel again that the store has lost, or skip seqs whose events nobody has.
+
+    The log goes on after `last_seq`; `characters` are the code points up to it.
+    """
+
+    epoch: str
+    lineage: Lineage
+    last_seq: int
+    characters: int
+    lease: float
+    retention: Retention
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Forget the stream when its time to be kept is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the stream at once; a tombstone keeps its producer from restoring it."""
+
+
+Change: TypeAlias = Claim | Append | Renew | Finish | Stop | Observe | Recover | Expire | Delete
+"""Whatever can be done to a stream. All may be repeated as they are."""
+
+
+def _check_metadata(metadata: Mapping[str, object]) -> None:
+    try:
+        size = len(json.dumps(metadata, allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"metadata is what JSON can say: {error}") from error
+    if size > MAX_METADATA_BYTES:
+        raise InvalidInput(f"metadata has at most {MAX_METADATA_BYTES} bytes as JSON, got {size}")

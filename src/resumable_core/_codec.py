@@ -1,0 +1,167 @@
+"""Batches and sentinels as bytes: what a store keeps and what a live feed carries.
+
+A batch is one JSON array, whatever the number of its events, so that an event costs its text and
+three characters. Bytes are written as Latin-1 text and marked. The first element is the version of
+the format: a reader that does not know it refuses the record instead of guessing.
+
+    [1, epoch, first_seq, offset, size, characters, time,
+     [data, …], {index: type}, [index of bytes]]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from types import UnionType
+from typing import Any, Final
+
+from ._errors import ResumableError
+from ._ids import MAX_SEQ, EventId, check_epoch
+from ._lineage import Lineage
+from ._log import Batch
+from ._records import Event, Message
+from ._retention import Retention
+from ._sentinel import Sentinel, State
+
+VERSION: Final = 1
+
+_GARBAGE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading something else than a record of ours may end in."""
+
+
+class ForeignData(ResumableError):
+    """Refuse bytes that are not a record of ours, or of a version that is not known here."""
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """Return `batch` as bytes."""
+    first = batch.events[0].id
+    data: list[str] = []
+    types: dict[int, str] = {}
+    binary: list[int] = []
+    for index, event in enumerate(batch.events):
+        if isinstance(event.data, str):
+            data.append(event.data)
+        else:
+            binary.append(index)
+            data.append(event.data.decode("latin-1"))
+        if event.type is not None:
+            types[index] = event.type
+    head = (VERSION, first.epoch, first.seq, batch.offset, batch.size, batch.characters, batch.time)
+    return _dump((*head, data, types, binary))
+
+
+def decode_batch(record: bytes) -> Batch:
+    """Return the batch that `encode_batch` wrote. Raises `ForeignData`."""
+    try:
+        version, epoch, first_seq, offset, size, characters, time, data, types, binary = json.loads(
+            record
+        )
+        if not (
+            version == VERSION
+            and _are(int, first_seq, offset, size, characters)
+            and _are(int | float, time)
+            and _are(list, data, binary)
+            and data
+            and 1 <= first_seq <= MAX_SEQ - len(data)
+        ):
+            raise ValueError("it has another form")
+        # These fail where something could not be delivered, as a lone surrogate.
+        check_epoch(epoch)
+        "".join(data).encode()
+        for type_ in set(types.values()):
+            Message("", type_)
+        for index in binary:
+            data[index] = data[index].encode("latin-1")
+        events = tuple(
+            Event(EventId(epoch, first_seq + index), item, types.get(str(index)))
+            for index, item in enumerate(data)
+        )
+        return Batch(events, size, characters, offset, time)
+    except _GARBAGE as error:
+        raise ForeignData(f"not a batch of version {VERSION}: {record[:80]!r}") from error
+
+
+def encode_sentinel(sentinel: Sentinel) -> bytes:
+    """Return `sentinel` as bytes, without its deadlines, which are the store's to keep.
+
+    Raises `InvalidInput` when its metadata cannot be JSON.
+    """
+    retention = sentinel.retention
+    return _dump(
+        (
+            VERSION,
+            sentinel.state,
+            sentinel.epoch,
+            sentinel.lineage.epochs,
+            sentinel.last_seq,
+            sentinel.characters,
+            sentinel.lease,
+            (retention.count, retention.bytes, retention.age, retention.keep),
+            sentinel.error,
+            sentinel.metadata,
+        )
+    )
+
+
+def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> Sentinel:
+    """Return the sentinel that `encode_sentinel` wrote, with the store's deadlines.
+
+    Raises `ForeignData`.
+    """
+    try:
+        (
+            version,
+            state,
+            epoch,
+            lineage,
+            last_seq,
+            characters,
+            lease,
+            (count, bytes_, age, keep),
+            error,
+            metadata,
+        ) = json.loads(record)
+        epochs = tuple((name, first_seq) for name, first_seq in lineage)
+        sentinel = Sentinel(
+            State(state),
+            epoch,
+            Lineage(epochs),
+            last_seq,
+            characters,
+            lease,
+            lease_until,
+            expires_at,
+            Retention(count, bytes_, age, keep),
+            error,
+            metadata,
+        )
+        if not (
+            version == VERSION
+            and _are(str, epoch)
+            and _are(int, last_seq, characters, count, bytes_, *(first for _, first in epochs))
+            and _are(int | float, lease)
+            and _are(str | None, error)
+            and _are(dict, metadata)
+            and 0 <= last_seq <= MAX_SEQ
+            and 0 <= lease < math.inf
+            and (epochs or not sentinel.known)
+        ):
+            raise ValueError("it has another form")
+        for name, _ in ((epoch, 0), *epochs) if sentinel.known else ():
+            check_epoch(name)
+    except _GARBAGE as wrong:
+        raise ForeignData(f"not a sentinel of version {VERSION}: {record[:80]!r}") from wrong
+    else:
+        return sentinel
+
+
+def _are(kind: type | UnionType, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _dump(record: tuple[Any, ...]) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate, in what an application says about a stream
+        return json.dumps(record, separators=(",", ":")).encode()

@@ -1,0 +1,251 @@
+"""The cursor machine: one consumer's place in a stream, and what the consumer is told there.
+
+A cursor holds no queue, only a place. Its driver hands it pages — from the follower's window, or
+read from the log where the window does not reach — and it answers with records:
+
+    the page says …                                    the consumer receives
+    ─────────────────────────────────────────────────  ──────────────────────────────
+    the next events                                    those events
+    the oldest event it has is beyond the next one     Gap, then the events
+    the place was never in this lineage                Reset, then the log from its start
+    the place lies ahead of the last event             nothing for a lease, then Reset
+    nothing more, and the stream has ended             End
+    nothing more, and the stream is active             nothing: wait
+    the stream was deleted                             End(stopped)
+    the stream is not there any more                   nothing for a lease, then End(lost)
+
+The two rows that wait are a store that lost its newest part while the producer, who still has it,
+is about to restore it.
+
+A window may be older than what the consumer has read from the log. So whatever voids or ends what
+came before is told on the log's word alone: the cursor asks for a page `from_log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from ._errors import StreamNotFound
+from ._ids import After, AtCharacter, Beginning, EventId, Live, Position, Unreadable
+from ._lineage import Lineage
+from ._log import TOP, Page
+from ._records import (
+    End,
+    Event,
+    Gap,
+    GapReason,
+    Outcome,
+    Record,
+    Reset,
+    ResetReason,
+    character_count,
+    skip_characters,
+)
+from ._sentinel import Sentinel, State
+
+
+class Cursor:
+    """Decide what one consumer receives. Times are seconds of the caller's clock.
+
+    A driver hands in the page after `after`, from the window or, where that has none or `from_log`
+    says so, from the log; delivers what `read` returns; and goes on so until nothing is returned.
+    Then it waits for something new, or for `deadline`.
+    """
+
+    def __init__(self, position: Position) -> None:
+        self.after = _first_guess(position)
+        """The seq after which the next page is to begin."""
+        self.id: EventId | None = None
+        """Where the consumer is; None until the first page that shows the stream."""
+        self.origin: EventId | None = None
+        """The place behind which the first record comes; None when that is a `Reset`."""
+        self.from_log = True
+        """Whether the next page must be read from the log."""
+        self.finished = False
+        """Whether everything was said."""
+        self.deadline: float | None = None
+        """When to hand in a page again although nothing happened; None: never."""
+
+        self._position = position
+        self._lineage = Lineage()
+        self._lease = 0.0
+        self._patience: float | None = None  # until when to wait for what the store has lost
+        self._target: int | None = None  # code points to be passed over, while they are
+        self._passed = 0  # code points of the stream before this place, until then
+
+    def read(self, page: Page, now: float) -> Sequence[Record]:
+        """Return what the consumer is told in view of `page`; nothing when it has to wait.
+
+        When a page brings only events, they are returned as the very tuple that it holds, so that
+        consumers at one place can share their framing.
+
+        Raises `StreamNotFound` when the first page says that there is no such stream.
+        """
+        if self.finished:
+            return ()
+        confirmed, self.from_log = self.from_log, False
+        self.deadline = None
+        sentinel = page.sentinel
+        if not sentinel.known:
+            return self._gone(sentinel, now, confirmed=confirmed)
+        if self.id is None:
+            reset = self._resolve(sentinel)
+            self.origin = None if reset else self.id
+        elif self._extends(sentinel.lineage) or confirmed:
+            reset = None if sentinel.lineage.contains(self.id) else ResetReason.RESTARTED
+        else:
+            return self._ask_log(now)
+        self._lineage = sentinel.lineage
+        self._lease = sentinel.lease
+        if reset is not None:
+            return self._restart(reset)
+        return self._go_on(page, now, confirmed=confirmed)
+
+    # Where the consumer is
+
+    def _resolve(self, sentinel: Sentinel) -> ResetReason | None:
+        """Find the consumer's place in the stream, or say why it is none."""
+        lineage = sentinel.lineage
+        self.id = lineage.id_at(self.after)
+        match self._position:
+            case Beginning() | AtCharacter(0):
+                pass
+            case After(id, end):
+                if not lineage.contains(id):
+                    former = any(id.epoch == epoch for epoch, _ in lineage.epochs)
+                    return ResetReason.RESTARTED if former else ResetReason.UNKNOWN
+                is_end = sentinel.outcome is not None and id == lineage.id_at(sentinel.last_seq)
+                self.finished = end and is_end
+            case AtCharacter(offset):
+                self._target = offset
+            case Live():
+                self._move(lineage.id_at(sentinel.last_seq))
+            case Unreadable(reason):
+                return ResetReason(reason)
+            case _:
+                assert_never(self._position)
+        return None
+
+    def _extends(self, lineage: Lineage) -> bool:
+        """Say whether `lineage` is what was last seen, or what it has grown to."""
+        return lineage.epochs[: len(self._lineage.epochs)] == self._lineage.epochs
+
+    def _move(self, id: EventId) -> None:
+        self.id = id
+        self.after = id.seq
+
+    # What the consumer is told
+
+    def _go_on(self, page: Page, now: float, *, confirmed: bool) -> Sequence[Record]:
+        sentinel = page.sentinel
+        if self.finished:  # the consumer has seen this end before
+            return ()
+        records = self._advance(page) if page.after == self.after else ()
+        there = self.after >= sentinel.last_seq
+        if self.after > sentinel.last_seq or (there and self._missing_characters):
+            return self._ahead(sentinel, now, confirmed=confirmed)
+        self._patience = None
+        if not there:
+            self.deadline = now
+        elif sentinel.outcome is not None:
+            self.finished = True
+            id = sentinel.lineage.id_at(sentinel.last_seq)
+            return (*records, End(id, sentinel.outcome, sentinel.error))
+        return records
+
+    def _advance(self, page: Page) -> Sequence[Record]:
+        events = page.events
+        if not events:
+            return self._jump(page, page.sentinel.last_seq)
+        if self._target is None and events[-1].id.seq == self.after + len(events):
+            self._move(events[-1].id)
+            return events
+        records: list[Record] = []
+        for event in events:
+            hole = event.id.seq > self.after + 1
+            if hole and self._target is not None and event is not events[0]:
+                break  # a page that begins behind the hole tells how much is missing
+            records += self._jump(page, event.id.seq - 1)
+            self._move(event.id)
+            records += self._pass_over(event)
+        return records
+
+    def _jump(self, page: Page, seq: int) -> Sequence[Record]:
+        """Go on behind `seq`, and report what is missing before it, if something is."""
+        if seq <= self.after:
+            return ()
+        id = page.sentinel.lineage.id_at(seq)
+        self._move(id)
+        if self._target is not None and page.offset <= self._target:
+            self._passed = page.offset
+            return ()
+        self._target = None
+        reason = GapReason.TRIMMED if seq < page.first_seq else GapReason.LOST
+        return (Gap(id, reason),)
+
+    def _pass_over(self, event: Event) -> Sequence[Event]:
+        """Return what remains of `event` behind the code points to be passed over."""
+        if self._target is None:
+            return (event,)
+        length, count = character_count(event.data), self._target - self._passed
+        if length <= count:
+            self._passed += length
+            return ()
+        self._target = None
+        return (replace(event, data=skip_characters(event.data, count)),)
+
+    @property
+    def _missing_characters(self) -> bool:
+        return self._target is not None and self._passed < self._target
+
+    def _restart(self, reason: ResetReason) -> Sequence[Record]:
+        id = self._lineage.id_at(0)
+        self._move(id)
+        self._target = None
+        self._patience = None
+        return (Reset(id, reason),)
+
+    def _ahead(self, sentinel: Sentinel, now: float, *, confirmed: bool) -> Sequence[Record]:
+        if sentinel.outcome is None and not self._waited(now):
+            return ()
+        return self._restart(ResetReason.AHEAD) if confirmed else self._ask_log(now)
+
+    def _gone(self, sentinel: Sentinel, now: float, *, confirmed: bool) -> Sequence[Record]:
+        if self.id is None:
+            raise StreamNotFound("no such stream: never started, expired, or deleted")
+        deleted = sentinel.state is State.DELETED
+        if not deleted and not self._waited(now):
+            return ()
+        if not confirmed:
+            return self._ask_log(now)
+        self.finished = True
+        self.deadline = None
+        if deleted:
+            return (End(self.id, Outcome.STOPPED, "the stream was deleted"),)
+        return (End(self.id, Outcome.LOST, "the store no longer has the stream"),)
+
+    def _waited(self, now: float) -> bool:
+        """Say whether a lease has passed since this was first asked at this place."""
+        if self._patience is None:
+            self._patience = now + self._lease
+        self.deadline = self._patience
+        return now >= self._patience
+
+    def _ask_log(self, now: float) -> Sequence[Record]:
+        self.from_log = True
+        self.deadline = now
+        return ()
+
+
+def _first_guess(position: Position) -> int:
+    match position:
+        case After(id):
+            return id.seq
+        case Live():
+            return TOP
+        case Beginning() | AtCharacter() | Unreadable():
+            return 0
+        case _:
+            assert_never(position)

@@ -1,0 +1,344 @@
+"""The follower machine: merge the live feed and the log into one contiguous window.
+
+One follower serves all consumers of a stream in a process. The rules that make "subscribe, then
+read, then merge" lose nothing:
+
+1. The feed's subscription is confirmed before the first read, so that whatever the read does not
+   hold is delivered later.
+2. The merge is anchored at the top that was read. A live batch is accepted when it begins at or
+   before top + 1 and is of the current epoch, dropped when it is old.
+3. Whatever does not fit — a hole, an unknown epoch, an interrupted feed — means: read again. A live
+   feed may lose anything at any time.
+4. A read that is asked for after an item was heard knows of it. Only what is heard while a read is
+   under way may be newer than its answer, and is held until then.
+5. When nothing was heard for the check interval, read anyway. This also observes the lease.
+6. While the store does not answer, it alone asks again and again, and its consumers wait for that;
+   for the length of an outage, not for ever.
+
+    window          [.. .. .. .. ..]          contiguous, bounded; ends at the top
+    merge buffer                      [..]    what came during a read and lies ahead of the top
+
+What the window does not hold yet has not happened yet: the sentinel that consumers see always ends
+at the top.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from ._ids import EventId
+from ._log import PAGE_EVENTS, TOP, Batch, Page
+from ._records import Event, byte_length
+from ._sentinel import ABSENT, Sentinel, State
+
+FIRST_RETRY: Final = 0.1
+LONGEST_RETRY: Final = 5.0
+"""Seconds before a failed read is repeated, at first and at most; doubled each, with jitter."""
+
+SLICES: Final = 64
+"""Pages of the window that are remembered, since most consumers ask for the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerLimits:
+    """State the limits of one follower.
+
+    `window_count`     events in the window at most (1,024)
+    `window_bytes`     bytes in the window at most (1 MiB, and one batch)
+    `pending`          batches in the merge buffer at most (256); more are read from the log
+    `check_interval`   seconds of silence after which the store is asked (5)
+    `outage`           seconds for which the store may not answer (45)
+    """
+
+    window_count: int = 1024
+    window_bytes: int = 2**20
+    pending: int = 256
+    check_interval: float = 5.0
+    outage: float = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Say on the live feed that a batch was appended."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Say on the live feed that the state of the stream is another: claimed, ended, deleted."""
+
+    sentinel: Sentinel
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Say on the live feed that anything may have been missed before this point."""
+
+
+FeedItem: TypeAlias = Appended | Changed | Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the driver to read the events after a seq."""
+
+    after: int
+    connected_for: float
+    """Seconds for which this follower has been watching the store, for `Observe`."""
+
+
+class Follower:
+    """Decide what the window holds and when to read. Times are seconds of the caller's clock.
+
+    Without news a read is asked for once in a check interval. Each item of the feed, each page that
+    did not reach the top, and each failure cause one more at most.
+    """
+
+    def __init__(self, limits: FollowerLimits, now: float) -> None:
+        self.sentinel: Sentinel = ABSENT
+        """The newest known, as far as the window reaches."""
+        self.ready = False
+        """Whether a read has anchored the window."""
+        self.unreachable = False
+        """Whether the store did not answer lately: nobody else is to ask it until it does."""
+        self.given_up = False
+        """Whether it did not for the length of an outage: nobody is to wait for it any more."""
+        self.version = 0
+        """Grows with everything that a consumer might want to see."""
+
+        self._limits = limits
+        self._window: list[Event] = []
+        self._top = 0  # where the window ends, also when it holds nothing
+        self._bytes = 0
+        self._pending: list[Batch] = []
+        self._slices: dict[int, Page] = {}
+        self._connected_since = math.inf
+        self._fetching = False
+        self._told = False  # whether the feed has told anything since the read was asked for
+        self._stale = True
+        self._fetch_at = now
+        self._attempts = 0
+        self._owed_since = now  # since when the store owes an answer; inf while it doesn't
+
+    # What consumers ask
+
+    def page(self, after: int) -> Page | None:
+        """Return the events after the seq `after`, or None where the window cannot tell.
+
+        Then they are to be read from the log, or, while not `ready`, to be waited for. As long as
+        nothing changes, consumers at one place get the very same page.
+        """
+        first = self._top + 1 - len(self._window)
+        if not self.ready or after < first - 1:
+            return None
+        page = self._slices.get(after)
+        if page is None:
+            start = after + 1 - first
+            events = tuple(self._window[start : start + PAGE_EVENTS])
+            page = Page(self.sentinel, after, first, events=events)
+            if len(self._slices) >= SLICES:
+                self._slices.clear()
+            self._slices[after] = page
+        return page
+
+    # What the driver asks
+
+    def next_fetch(self, now: float) -> Fetch | None:
+        """Return the read to carry out, or None while there is none. One at a time."""
+        if now >= self._outage_at:
+            self.given_up = True
+            self._changed()
+        if self._fetching or self._disconnected or now < self._fetch_at:
+            return None
+        self._fetching = True
+        self._owed_since = min(self._owed_since, now)
+        self._told = False
+        self._stale = False
+        return Fetch(self._top if self.ready else TOP, now - self._connected_since)
+
+    @property
+    def deadline(self) -> float:
+        """Return when to call `next_fetch` again although nothing happened."""
+        if self._fetching:
+            return math.inf
+        return min(self._outage_at, math.inf if self._disconnected else self._fetch_at)
+
+    # What the driver reports
+
+    def subscribed(self, now: float) -> None:
+        """Take that the live feed is confirmed: from now on, what is appended is delivered."""
+        self._connected_since = now
+        self._suspect(now)
+
+    def received(self, item: FeedItem, now: float) -> None:
+        """Take an item of the live feed."""
+        match item:
+            case Appended(batch):
+                self._merge(batch, now)
+            case Changed(sentinel):
+                self._change(sentinel, now)
+            case Interrupted():
+                self.subscribed(now)
+
+    def fetched(self, page: Page, now: float) -> None:
+        """Take the answer to a fetch."""
+        self._fetching = False
+        self._attempts = 0
+        self._fetch_at = now if self._stale else now + self._limits.check_interval
+        self._owed_since = math.inf
+        self.given_up = False
+        before = (self.ready, self.sentinel.lineage, self.sentinel.state, self._top)
+        self.ready = True
+        self._take(page, now)
+        after = (True, self.sentinel.lineage, self.sentinel.state, self._top)
+        if self.unreachable or before != after:
+            self.unreachable = False
+            self._changed()
+        pending, self._pending = self._pending, []
+        for batch in sorted(pending, key=_first_seq):
+            self._merge(batch, now)
+
+    def fetch_failed(self, now: float, jitter: float) -> None:
+        """Take that a fetch failed: it is repeated after a pause. `jitter` is from 0 to 1."""
+        self._fetching = False
+        self.unreachable = True
+        self._stale = True
+        self._pending.clear()
+        pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self._attempts, 10))
+        self._fetch_at = min(now + pause * (1 + jitter) / 2, self._outage_at)
+        self._attempts += 1
+
+    def doubted(self, now: float) -> None:
+        """Take that the store did not answer somebody else."""
+        self.unreachable = True
+        self._owed_since = min(self._owed_since, now)
+        self._suspect(now)
+
+    def abandoned(self, sentinel: Sentinel) -> None:
+        """Take that the stream's producer is in this process and has given it up as `sentinel`.
+
+        Since the store does not answer, this is not in the log. Who has all that is known to be
+        there is told; who hasn't must wait for the store.
+        """
+        mine = self.sentinel
+        active = mine.state is State.ACTIVE and mine.epoch == sentinel.epoch
+        if active and self._top >= sentinel.last_seq:
+            self.sentinel = replace(mine, state=sentinel.state, error=sentinel.error)
+            self._changed()
+
+    # The rules
+
+    @property
+    def _disconnected(self) -> bool:
+        return math.isinf(self._connected_since)
+
+    @property
+    def _outage_at(self) -> float:
+        """Return when the store will have been silent for too long."""
+        return math.inf if self.given_up else self._owed_since + self._limits.outage
+
+    def _merge(self, batch: Batch, now: float) -> None:
+        """Accept, drop or hold what was told of a batch, or ask the log about it."""
+        epoch = batch.events[0].id.epoch
+        if self._is_former(epoch):
+            return
+        if epoch == self.sentinel.epoch and batch.last_seq <= self._top:
+            return
+        if (
+            epoch == self.sentinel.epoch
+            and self.sentinel.state is State.ACTIVE
+            and batch.first_seq <= self._top + 1
+        ):
+            self._told = True
+            self._extend(batch.events[self._top + 1 - batch.first_seq :])
+            self._changed()
+            if not self._stale:
+                self._fetch_at = now + self._limits.check_interval
+            return
+        if self._fetching and len(self._pending) < self._limits.pending:
+            self._pending.append(batch)
+        else:
+            self._suspect(now)
+
+    def _change(self, sentinel: Sentinel, now: float) -> None:
+        """Believe what was told of an end that is due, or ask the log."""
+        mine = self.sentinel
+        if self._is_former(sentinel.epoch):
+            return
+        if (sentinel.epoch, sentinel.state) == (mine.epoch, mine.state):
+            return
+        if (
+            sentinel.epoch == mine.epoch
+            and mine.state is State.ACTIVE
+            and sentinel.last_seq == self._top
+        ):
+            self._told = True
+            self.sentinel = sentinel
+            self._changed()
+        else:
+            self._suspect(now)
+
+    def _take(self, page: Page, now: float) -> None:
+        """Bring the window to what the log holds, unless the feed has told more since."""
+        mine, theirs = self.sentinel, page.sentinel
+        if not (mine.known and theirs.known and theirs.lineage.contains(self._top_id())):
+            self._anchor(theirs)
+            return
+        older = theirs.last_seq < self._top or (
+            theirs.last_seq == self._top and theirs.state is State.ACTIVE
+        )
+        if self._told and older and theirs.epoch == mine.epoch:
+            return
+        events = tuple(event for event in page.events if event.id.seq > self._top)
+        reached = events[-1].id.seq if events else theirs.last_seq
+        if reached != self._top + len(events):
+            self._anchor(theirs)  # a hole, or the store has lost its newest part
+            return
+        self._extend(events)
+        self.sentinel = theirs
+        if self._top < theirs.last_seq:
+            self.sentinel = replace(theirs, state=State.ACTIVE, last_seq=self._top, error=None)
+            self._suspect(now)
+
+    def _anchor(self, sentinel: Sentinel) -> None:
+        """Let the window begin at the top, and leave what lies before to the log."""
+        self.sentinel = sentinel
+        self._window.clear()
+        self._bytes = 0
+        self._top = sentinel.last_seq
+
+    def _extend(self, events: tuple[Event, ...]) -> None:
+        self._window += events
+        self._top += len(events)
+        self._bytes += sum(byte_length(event.data) for event in events)
+        self.sentinel = replace(self.sentinel, last_seq=self._top)
+        excess, limits = 0, self._limits
+        while len(self._window) - excess > 1 and (
+            len(self._window) - excess > limits.window_count or self._bytes > limits.window_bytes
+        ):
+            self._bytes -= byte_length(self._window[excess].data)
+            excess += 1
+        del self._window[:excess]
+
+    def _top_id(self) -> EventId:
+        return self._window[-1].id if self._window else self.sentinel.lineage.id_at(self._top)
+
+    def _is_former(self, epoch: str) -> bool:
+        """Say whether the log has gone on without the claim `epoch`."""
+        return any(epoch == former for former, _ in self.sentinel.lineage.epochs[:-1])
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._slices.clear()
+
+    def _suspect(self, now: float) -> None:
+        self._stale = True
+        if self._attempts == 0:
+            self._fetch_at = min(self._fetch_at, now)
+
+
+def _first_seq(batch: Batch) -> int:
+    return batch.first_seq

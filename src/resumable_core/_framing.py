@@ -1,0 +1,127 @@
+"""How records become bytes for a client, and what a framing has no room for.
+
+    record    SSE                                    plain text
+    ────────  ─────────────────────────────────────  ──────────────────────────
+    Event     id, event, data                        the data as it is
+    Gap       event: gap, data: {"reason": …}        the response is cut off
+    Reset     event: reset, data: {"reason": …}      the response is cut off
+    End       event: end, data: {"outcome": …, …}    done: complete; else: cut off
+
+"Cut off" means that the connection breaks without the mark of a complete body: a part must never
+look like the whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol, assert_never
+
+from ._ids import After, EventId
+from ._records import End, Event, Gap, GapReason, Outcome, Record, Reset
+from ._sse import encode_comment, encode_event, encode_id
+
+
+class Then(Enum):
+    """What is to become of the response after a piece of it."""
+
+    GO_ON = auto()
+    COMPLETE = auto()
+    CUT_OFF = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """Hold a piece of a response."""
+
+    body: bytes
+    then: Then = Then.GO_ON
+
+
+class Framing(Protocol):
+    """Turn records into the bytes of one wire format."""
+
+    media_type: str
+    """The content type of the response."""
+    heartbeat: bytes
+    """What a client ignores; empty where the format has nothing of the kind."""
+
+    def frame(self, records: Sequence[Record]) -> Framed:
+        """Return `records` as bytes. After an end or a cut nothing more is to be framed."""
+        ...
+
+    def place(self, id: EventId) -> bytes:
+        """Return what moves the client's last event id and is no event."""
+        ...
+
+
+class SSEFraming:
+    """Frame records as an event stream (WHATWG HTML, section 9.2).
+
+    Data is text there: bytes that are not UTF-8 are reported as a gap. Every newline in data
+    arrives as LF.
+    """
+
+    media_type = "text/event-stream; charset=utf-8"
+    heartbeat = encode_comment()
+
+    def frame(self, records: Sequence[Record]) -> Framed:
+        """Return `records` as blocks, each with its id."""
+        then = Then.COMPLETE if records and isinstance(records[-1], End) else Then.GO_ON
+        return Framed(b"".join(map(_sse_block, records)), then)
+
+    def place(self, id: EventId) -> bytes:
+        """Return an id-only block."""
+        return encode_id(str(id))
+
+
+class TextFraming:
+    """Frame records as plain text: the data, one after the other, and nothing else."""
+
+    media_type = "text/plain; charset=utf-8"
+    heartbeat = b""
+
+    def frame(self, records: Sequence[Record]) -> Framed:
+        """Return the data of `records` up to what plain text cannot say."""
+        pieces: list[bytes] = []
+        for record in records:
+            match record:
+                case Event(data=str(text)):
+                    pieces.append(text.encode())
+                case Event(data=bytes(data)):
+                    pieces.append(data)
+                case End(outcome=Outcome.DONE):
+                    return Framed(b"".join(pieces), Then.COMPLETE)
+                case _:
+                    return Framed(b"".join(pieces), Then.CUT_OFF)
+        return Framed(b"".join(pieces))
+
+    def place(self, id: EventId) -> bytes:
+        """Return nothing: text has no ids."""
+        return b""
+
+
+def _sse_block(record: Record) -> bytes:
+    id = str(record.id)
+    match record:
+        case Event(data=data, type=type_):
+            try:
+                text = data if isinstance(data, str) else data.decode()
+            except UnicodeDecodeError:
+                return _sse_block(Gap(record.id, GapReason.BINARY))
+            return encode_event(text, id=id, type=type_)
+        case Gap(reason=reason):
+            return encode_event(_json(reason=reason), id=id, type="gap")
+        case Reset(reason=reason):
+            return encode_event(_json(reason=reason), id=id, type="reset")
+        case End(outcome=outcome, error=error):
+            id = str(After(record.id, end=True))
+            return encode_event(_json(outcome=outcome, error=error), id=id, type="end")
+        case _:
+            assert_never(record)
+
+
+def _json(**members: str | None) -> str:
+    return json.dumps(members, separators=(",", ":"))

@@ -1,0 +1,472 @@
+"""The producer machine: claim, buffer, flush, renew, finish; and restore what the store lost.
+
+The machine holds one run of messages and two marks in it:
+
+          kept for repair      to be appended
+        ┌─────────────────┐┌───────────────────┐
+    …   5   6   7   8   9   10  11  12  13  14
+                        ▲                   ▲
+                      acked               last offered
+
+A reply tells how far the store got; that is `acked`. Whatever lies behind it is appended next, so
+that a first append, a repeat, a batch that gathered meanwhile, and a tail that a failover swallowed
+are all the same command. Where `acked` falls before the run itself, nobody has the events between:
+`Recover` skips their seqs, and readers are told by a `Gap`.
+
+The driver has two lanes, so that a renewal never queues behind an append:
+
+    write lane     next_write(now) → Claim · Append · Recover · Finish · Observe
+    renew lane     next_renew(now) → Renew
+
+Each lane has one command under way at most; the driver reports `replied`, `refused` or `failed` for
+it before it asks for the next. `write_deadline` and `renew_deadline` say when to ask again although
+nothing happened; the limits on time run while commands are under way, so both lanes are to be asked
+then, too.
+
+Answers of the two lanes may arrive in any order. What an old one gets wrong costs a repeat, which
+changes nothing; once the source has ended, the write lane alone is listened to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import islice
+from typing import Final, TypeAlias, assert_never
+
+from ._changes import Append, Claim, Finish, Observe, Recover, Renew
+from ._errors import (
+    BackendUnavailable,
+    Fenced,
+    InvalidMessage,
+    ResumableError,
+    StreamError,
+    StreamNotFound,
+)
+from ._lineage import Lineage
+from ._records import Message, Outcome
+from ._sentinel import ABSENT, Sentinel, State
+
+RENEWALS_PER_LEASE: Final = 3
+"""Two renewals may be lost before a lease runs out."""
+
+FIRST_RETRY: Final = 0.05
+LONGEST_RETRY: Final = 2.0
+"""Seconds before the first repeat, and at most; doubled each time, with jitter."""
+
+LINGER_INTERVAL: Final = 1.0
+"""Seconds between two looks at a stream that has ended but might be lost again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerLimits:
+    """State the limits of one producer.
+
+    `buffer_count`   messages that wait to be appended, or are kept for repair, at most (256 each)
+    `buffer_bytes`   the same in bytes (1 MiB each, and one message)
+    `message_bytes`  bytes of one message at most (1 MiB)
+    `idle`           seconds without a message after which the source is given up (10 minutes)
+    `total`          seconds after which it is given up in any case (1 hour)
+    `outage`         seconds for which the store may not answer (30)
+    `linger`         seconds to stand by after the end, in case the store loses it (0: none)
+    """
+
+    buffer_count: int = 256
+    buffer_bytes: int = 2**20
+    message_bytes: int = 2**20
+    idle: float = 600.0
+    total: float = 3600.0
+    outage: float = 30.0
+    linger: float = 0.0
+
+
+class Phase(Enum):
+    """Where a producer is."""
+
+    CLAIMING = auto()
+    """The claim is not confirmed yet."""
+    PRODUCING = auto()
+    """The source is wanted, or its messages are being appended."""
+    LINGERING = auto()
+    """The end is recorded; the machine stands by to restore it."""
+    CLOSED = auto()
+    """Nothing is left to do."""
+
+
+WriteCommand: TypeAlias = Claim | Append | Recover | Finish | Observe
+Command: TypeAlias = WriteCommand | Renew
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Keep what is known of a lane: one command under way at most, and pauses after failures."""
+
+    at: float
+    """When the next command may be asked for."""
+    busy: bool = False
+    """Whether a command is under way."""
+    failures: int = 0
+    """Commands since the last answer whose outcome is unknown."""
+    asked: float = -math.inf
+    """When the first command since the last answer was asked for."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Say whether the store owes an answer."""
+        return self.busy or self.failures > 0
+
+    def ask(self, now: float) -> None:
+        """Note that a command is under way."""
+        if not self.unanswered:
+            self.asked = now
+        self.busy = True
+
+    def answered(self) -> None:
+        """Note an answer."""
+        self.busy = False
+        self.failures = 0
+
+    def failed(self, now: float, jitter: float) -> None:
+        """Note that no answer will come, and pause."""
+        pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 10))
+        self.at = now + pause * (1 + jitter) / 2
+        self.busy = False
+        self.failures += 1
+
+
+class Producer:
+    """Decide what a producer asks of the store. Times are seconds of the caller's own clock.
+
+    At most 2 × `buffer_count` messages are held, and 2 × `buffer_bytes` and one message.
+    """
+
+    def __init__(self, claim: Claim, limits: ProducerLimits, now: float) -> None:
+        self.phase = Phase.CLAIMING
+        self.sentinel: Sentinel = ABSENT
+        """What the store said last."""
+        self.outcome: Outcome | None = None
+        """How the stream is to end; None while the source goes on."""
+        self.reason: str | None = None
+        """The safe message that goes with the outcome."""
+        self.error: ResumableError | None = None
+        """Why the machine closed without having recorded an end."""
+
+        self._claim = claim
+        self._limits = limits
+        # The run of messages with their sizes: up to _acked they are kept, after it to be appended.
+        self._messages: deque[tuple[Message, int]] = deque()
+        self._first = 1
+        self._acked = 0
+        self._characters_before = 0
+        self._lineage = Lineage()
+        self._kept_bytes = 0
+        self._unacked_bytes = 0
+
+        self._writes = _Lane(now)
+        self._renewals = _Lane(now)
+        self._heard = now  # the last reply
+        self._started = now
+        self._waiting_since = now
+        self._linger_until = now
+
+    # What the source says and asks
+
+    @property
+    def source_wanted(self) -> bool:
+        """Say whether the source is to go on; when it isn't, cancel it.
+
+        It is started when the phase is `PRODUCING`: before, it may turn out not to be needed.
+        """
+        return self.phase in (Phase.CLAIMING, Phase.PRODUCING) and self.outcome is None
+
+    @property
+    def has_room(self) -> bool:
+        """Say whether another message may be offered now; when not, the source waits."""
+        limits = self._limits
+        return self._unacked < limits.buffer_count and self._unacked_bytes < limits.buffer_bytes
+
+    @property
+    def flushed(self) -> bool:
+        """Say whether the store has acknowledged everything that was offered."""
+        return self._unacked == 0
+
+    def offer(self, message: Message, now: float) -> None:
+        """Take a message from the source. To be called while `source_wanted` and `has_room`.
+
+        Raises `InvalidMessage` when it is too large; the machine is then as it was.
+        """
+        size = message.size
+        if size > self._limits.message_bytes:
+            raise InvalidMessage(
+                f"a message has at most {self._limits.message_bytes} bytes, got {size}: "
+                "yield smaller pieces, or raise message_bytes"
+            )
+        self._messages.append((message, size))
+        self._unacked_bytes += size
+        self._waiting_since = now
+
+    def end(self, outcome: Outcome, reason: str | None = None) -> None:
+        """Say that the source has ended (done, failed), or gives its lease up (lost).
+
+        `reason` must be safe to show. Only the first end counts.
+        """
+        if self.outcome is None:
+            self.outcome, self.reason = outcome, reason
+
+    # What the driver asks
+
+    def next_write(self, now: float) -> WriteCommand | None:
+        """Return the next command of the write lane, or None while there is none."""
+        self._check_limits(now)
+        if self._writes.busy or now < self._writes.at:
+            return None
+        command = self._next_write(now)
+        if command is not None:
+            self._writes.ask(now)
+        return command
+
+    @property
+    def write_deadline(self) -> float | None:
+        """Return when to call `next_write` again although nothing happened; None: never."""
+        if self.phase is Phase.CLOSED:
+            return None
+        deadline = min(self._outage_at, self._total_at, self._idle_at)
+        if self._has_work and not self._writes.busy:
+            deadline = min(deadline, self._writes.at)
+        return None if math.isinf(deadline) else deadline
+
+    def next_renew(self, now: float) -> Renew | None:
+        """Return the next command of the renew lane, or None while there is none."""
+        deadline = self.renew_deadline
+        if deadline is None or now < deadline:
+            return None
+        self._renewals.ask(now)
+        return Renew(self._claim.epoch)
+
+    @property
+    def renew_deadline(self) -> float | None:
+        """Return when to call `next_renew` again although nothing happened; None: never."""
+        renews = self.phase is Phase.PRODUCING and not self._renewals.busy
+        return self._renewals.at if renews else None
+
+    # What the driver reports
+
+    def replied(self, command: Command, sentinel: Sentinel, now: float) -> None:
+        """Take the store's answer to a command."""
+        self._answered(command)
+        self._heard = now
+        if self.phase is Phase.CLOSED:
+            return
+        if self._fences(sentinel):
+            self.sentinel = sentinel
+            self._close(_fenced(sentinel))
+        elif self.outcome is None or not isinstance(command, Renew):
+            self.sentinel = sentinel
+            self._go_on(sentinel, now)
+
+    def refused(self, command: Command, error: StreamError) -> None:
+        """Take the store's refusal of a command."""
+        self._answered(command)
+        if isinstance(command, Renew) and self.outcome is not None:
+            return  # the end may have been recorded before it
+        if isinstance(error, StreamNotFound):
+            self.sentinel = ABSENT
+        else:
+            self._close(error)
+
+    def failed(self, command: Command, now: float, jitter: float) -> None:
+        """Take that a command's outcome is unknown: it is repeated after a pause.
+
+        `jitter` is a random number from 0 to 1.
+        """
+        self._lane_of(command).failed(now, jitter)
+
+    def learned(self, sentinel: Sentinel, now: float) -> None:
+        """Take a sentinel from the live feed.
+
+        A feed may be late, so that only what is said of this very claim is believed; for anything
+        else the store is asked at once.
+        """
+        if sentinel.epoch == self._claim.epoch and self._ended_by_others(sentinel):
+            self._close(_fenced(sentinel))
+        elif sentinel.epoch != self._claim.epoch or not sentinel.known:
+            self._renewals.at = now
+
+    # The rules
+
+    @property
+    def _unacked(self) -> int:
+        return self._first + len(self._messages) - 1 - self._acked
+
+    @property
+    def _has_work(self) -> bool:
+        return not self._source_runs or self._store_forgot or self._unacked > 0
+
+    @property
+    def _store_forgot(self) -> bool:
+        return self.sentinel.state is State.ABSENT or self._acked < self._first - 1
+
+    def _next_write(self, now: float) -> WriteCommand | None:
+        match self.phase:
+            case Phase.CLAIMING:
+                return self._claim
+            case Phase.PRODUCING if self._store_forgot:
+                return self._recover()
+            case Phase.PRODUCING if self._unacked:
+                return self._append()
+            case Phase.PRODUCING if self.outcome is not None:
+                last_seq = self._first + len(self._messages) - 1
+                return Finish(self._claim.epoch, self.outcome, last_seq, self.reason)
+            case Phase.LINGERING if now < self._linger_until:
+                # Without judging: a lease that ran out while the store was away is its own.
+                return Observe(connected_for=0.0)
+            case Phase.LINGERING:
+                self.phase = Phase.CLOSED
+                return None
+            case Phase.PRODUCING | Phase.CLOSED:
+                return None
+            case _:
+                assert_never(self.phase)
+
+    def _append(self) -> Append:
+        start = self._acked + 1 - self._first
+        messages = tuple(message for message, _ in islice(self._messages, start, None))
+        characters = sum(message.characters for message in messages)
+        return Append(self._claim.epoch, self._acked + 1, messages, characters)
+
+    def _recover(self) -> Recover:
+        claim = self._claim
+        return Recover(
+            claim.epoch,
+            self._lineage,
+            last_seq=self._first - 1,
+            characters=self._characters_before,
+            lease=claim.lease,
+            retention=claim.retention,
+            metadata=claim.metadata,
+        )
+
+    def _go_on(self, sentinel: Sentinel, now: float) -> None:
+        """Go on from what the store has."""
+        if self.phase is Phase.CLAIMING:
+            self._begin(sentinel, now)
+        elif sentinel.outcome is not None:
+            self._linger(now)
+        elif self.phase is Phase.LINGERING and now >= self._linger_until:
+            self.phase = Phase.CLOSED  # too late to tell what was lost from what has expired
+        else:
+            self.phase = Phase.PRODUCING
+            self._store_has(sentinel.last_seq, now)
+
+    def _begin(self, sentinel: Sentinel, now: float) -> None:
+        self.phase = Phase.PRODUCING
+        self._lineage = sentinel.lineage
+        self._acked = sentinel.last_seq
+        self._first = sentinel.last_seq + 1
+        self._characters_before = sentinel.characters
+        self._started = self._waiting_since = now
+
+    def _store_has(self, last_seq: int, now: float) -> None:
+        """Move the mark to what the store has, and let go of what is kept beyond the limits."""
+        was_full = not self.has_room
+        low, high = sorted((self._acked, last_seq))
+        start, stop = (max(0, seq + 1 - self._first) for seq in (low, high))
+        size = sum(size for _, size in islice(self._messages, start, stop))
+        if last_seq < self._acked:
+            size = -size
+        self._unacked_bytes -= size
+        self._kept_bytes += size
+        self._acked = last_seq
+        limits = self._limits
+        while self._acked >= self._first and (
+            self._acked - self._first >= limits.buffer_count
+            or self._kept_bytes > limits.buffer_bytes
+        ):
+            message, size = self._messages.popleft()
+            self._first += 1
+            self._kept_bytes -= size
+            self._characters_before += message.characters
+        if was_full and self.has_room:
+            self._waiting_since = now
+
+    def _linger(self, now: float) -> None:
+        if self.phase is not Phase.LINGERING:
+            keep = self._claim.retention.keep
+            self.phase = Phase.LINGERING
+            self._linger_until = now + min(self._limits.linger, keep / 2)
+        self._writes.at = min(now + LINGER_INTERVAL, self._linger_until)
+
+    def _fences(self, sentinel: Sentinel) -> bool:
+        """Say whether the stream is no longer this producer's."""
+        if not sentinel.known:
+            return sentinel.state is State.DELETED
+        return sentinel.epoch != self._claim.epoch or self._ended_by_others(sentinel)
+
+    def _ended_by_others(self, sentinel: Sentinel) -> bool:
+        return sentinel.outcome is not None and sentinel.outcome is not self.outcome
+
+    def _close(self, error: ResumableError) -> None:
+        """Close the machine; the first reason stays, and an end that was recorded is no error."""
+        if self.phase in {Phase.CLAIMING, Phase.PRODUCING}:
+            self.error = error
+        self.phase = Phase.CLOSED
+
+    def _check_limits(self, now: float) -> None:
+        limits = self._limits
+        if now >= self._outage_at:
+            self._close(BackendUnavailable(f"the store did not answer for {limits.outage:g} s"))
+        elif now >= self._total_at:
+            self.end(Outcome.FAILED, f"the source ran for more than {limits.total:g} s")
+        elif now >= self._idle_at:
+            self.end(Outcome.FAILED, f"the source yielded nothing for {limits.idle:g} s")
+
+    @property
+    def _outage_at(self) -> float:
+        """Return when the store will have been silent for too long.
+
+        Renewals may fail while writes are answered, since these renew the lease, too. Writes that
+        fail while renewals are answered are an outage.
+        """
+        since = math.inf
+        if self._writes.unanswered:
+            since = self._writes.asked
+        if self._renewals.unanswered:
+            since = min(since, max(self._renewals.asked, self._heard))
+        return since + self._limits.outage
+
+    @property
+    def _total_at(self) -> float:
+        return self._started + self._limits.total if self._source_runs else math.inf
+
+    @property
+    def _idle_at(self) -> float:
+        waits = self._source_runs and self.has_room
+        return self._waiting_since + self._limits.idle if waits else math.inf
+
+    @property
+    def _source_runs(self) -> bool:
+        return self.phase is Phase.PRODUCING and self.outcome is None
+
+    def _lane_of(self, command: Command) -> _Lane:
+        return self._renewals if isinstance(command, Renew) else self._writes
+
+    def _answered(self, command: Command) -> None:
+        lane = self._lane_of(command)
+        lane.answered()
+        # Whatever was asked then has renewed the lease then or later.
+        renew_at = lane.asked + self._claim.lease / RENEWALS_PER_LEASE
+        self._renewals.at = max(self._renewals.at, renew_at)
+
+
+def _fenced(sentinel: Sentinel) -> Fenced:
+    match sentinel.state:
+        case State.DELETED:
+            return Fenced("the stream was deleted")
+        case State.STOPPED:
+            return Fenced(f"the stream was stopped: {sentinel.error or 'no reason given'}")
+        case State.LOST:
+            return Fenced("the stream was recorded as lost: the producer was silent for a lease")
+        case _:
+            return Fenced("another producer has taken the stream over")

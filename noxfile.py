@@ -41,6 +41,9 @@ def install(session: nox.Session, group: str, *pins: str) -> None:
     session.install(".[all]", *nox.project.dependency_groups(PYPROJECT, group), *pins)
 
 
+# They wait for real leases and real outages, on a machine that is not busy with other tests.
+FAULTS = "tests/redis/test_faults_*.py"
+
 tested: list[str] = []
 
 
@@ -59,7 +62,15 @@ def tests(session: nox.Session) -> None:
     else:
         # The core's own tests, and no others, have to cover it.
         session.run(*pytest, "tests/core", "--cov=resumable_core", "--cov-fail-under=100")
-        session.run(*pytest, "--ignore=tests/core")
+        session.run(*pytest, "--ignore=tests/core", f"--ignore-glob={FAULTS}")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill, stop and cut off real Redis servers while streams run."""
+    install(session, "test")
+    faults = sorted(str(path) for path in Path().glob(FAULTS))
+    session.run("pytest", *(session.posargs or faults))
 
 
 @nox.session

@@ -83,7 +83,14 @@ from ._ids import (
 )
 from ._lineage import Lineage
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
-from ._producer import Command, Phase, Producer, ProducerLimits, WriteCommand
+from ._producer import (
+    RENEWALS_PER_LEASE,
+    Command,
+    Phase,
+    Producer,
+    ProducerLimits,
+    WriteCommand,
+)
 from ._records import (
     RESERVED_TYPES,
     End,
@@ -122,6 +129,7 @@ __all__ = [
     "ABSENT",
     "PAGE_BYTES",
     "PAGE_EVENTS",
+    "RENEWALS_PER_LEASE",
     "RESERVED_TYPES",
     "TABLE",
     "TOP",

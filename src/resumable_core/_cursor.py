@@ -55,15 +55,15 @@ class Cursor:
     """
 
     def __init__(self, position: Position) -> None:
-        self.after = _first_guess(position)
+        self.after: int = _first_guess(position)
         """The seq after which the next page is to begin."""
         self.id: EventId | None = None
         """Where the consumer is; None until the first page that shows the stream."""
         self.origin: EventId | None = None
         """The place behind which the first record comes; None when that is a `Reset`."""
-        self.from_log = True
+        self.from_log: bool = True
         """Whether the next page must be read from the log."""
-        self.finished = False
+        self.finished: bool = False
         """Whether everything was said."""
         self.deadline: float | None = None
         """When to hand in a page again although nothing happened; None: never."""

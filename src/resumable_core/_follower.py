@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from ._ids import EventId
 from ._log import PAGE_EVENTS, TOP, Batch, Page
@@ -100,13 +100,13 @@ class Follower:
     def __init__(self, limits: FollowerLimits, now: float) -> None:
         self.sentinel: Sentinel = ABSENT
         """The newest known, as far as the window reaches."""
-        self.ready = False
+        self.ready: bool = False
         """Whether a read has anchored the window."""
-        self.unreachable = False
+        self.unreachable: bool = False
         """Whether the store did not answer lately: nobody else is to ask it until it does."""
-        self.given_up = False
+        self.given_up: bool = False
         """Whether it did not for the length of an outage: nobody is to wait for it any more."""
-        self.version = 0
+        self.version: int = 0
         """Grows with everything that a consumer might want to see."""
 
         self._limits = limits
@@ -171,6 +171,7 @@ class Follower:
     def subscribed(self, now: float) -> None:
         """Take that the live feed is confirmed: from now on, what is appended is delivered."""
         self._connected_since = now
+        self._attempts = 0  # it is back: no need to go on with the pause
         self._suspect(now)
 
     def received(self, item: FeedItem, now: float) -> None:
@@ -182,6 +183,8 @@ class Follower:
                 self._change(sentinel, now)
             case Interrupted():
                 self.subscribed(now)
+            case _:
+                assert_never(item)
 
     def fetched(self, page: Page, now: float) -> None:
         """Take the answer to a fetch."""
@@ -208,7 +211,7 @@ class Follower:
         self._stale = True
         self._pending.clear()
         pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self._attempts, 10))
-        self._fetch_at = min(now + pause * (1 + jitter) / 2, self._outage_at)
+        self._fetch_at = now + pause * (1 + jitter) / 2
         self._attempts += 1
 
     def doubted(self, now: float) -> None:
@@ -217,16 +220,23 @@ class Follower:
         self._owed_since = min(self._owed_since, now)
         self._suspect(now)
 
-    def abandoned(self, sentinel: Sentinel) -> None:
+    def abandoned(self, sentinel: Sentinel, kept: tuple[Event, ...]) -> None:
         """Take that the stream's producer is in this process and has given it up as `sentinel`.
 
-        Since the store does not answer, this is not in the log. Who has all that is known to be
-        there is told; who hasn't must wait for the store.
+        Since the store does not answer, the log does not tell. `kept` are the newest events that it
+        holds; when they don't reach down to the window, there is nothing for it but to wait.
         """
-        mine = self.sentinel
-        active = mine.state is State.ACTIVE and mine.epoch == sentinel.epoch
-        if active and self._top >= sentinel.last_seq:
-            self.sentinel = replace(mine, state=sentinel.state, error=sentinel.error)
+        if not sentinel.lineage.epochs:
+            return  # the store had forgotten the stream before: nothing is known of what it holds
+        if not self.ready:
+            self.ready = True
+            self._anchor(replace(sentinel, last_seq=sentinel.last_seq - len(kept)))
+        elif self.sentinel.state is not State.ACTIVE or self.sentinel.epoch != sentinel.epoch:
+            return
+        missing = tuple(event for event in kept if event.id.seq > self._top)
+        if self._top + len(missing) >= sentinel.last_seq:
+            self._extend(missing)
+            self.sentinel = replace(self.sentinel, state=sentinel.state, error=sentinel.error)
             self._changed()
 
     # The rules
@@ -284,7 +294,7 @@ class Follower:
     def _take(self, page: Page, now: float) -> None:
         """Bring the window to what the log holds, unless the feed has told more since."""
         mine, theirs = self.sentinel, page.sentinel
-        if not (mine.known and theirs.known and theirs.lineage.contains(self._top_id())):
+        if not (mine.known and theirs.lineage.contains(self._top_id())):
             self._anchor(theirs)
             return
         older = theirs.last_seq < self._top or (
@@ -337,7 +347,7 @@ class Follower:
     def _suspect(self, now: float) -> None:
         self._stale = True
         if self._attempts == 0:
-            self._fetch_at = min(self._fetch_at, now)
+            self._fetch_at = now
 
 
 def _first_seq(batch: Batch) -> int:

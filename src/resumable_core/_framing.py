@@ -64,8 +64,8 @@ class SSEFraming:
     arrives as LF.
     """
 
-    media_type = "text/event-stream; charset=utf-8"
-    heartbeat = encode_comment()
+    media_type: str = "text/event-stream; charset=utf-8"
+    heartbeat: bytes = encode_comment()
 
     def frame(self, records: Sequence[Record]) -> Framed:
         """Return `records` as blocks, each with its id."""
@@ -80,8 +80,8 @@ class SSEFraming:
 class TextFraming:
     """Frame records as plain text: the data, one after the other, and nothing else."""
 
-    media_type = "text/plain; charset=utf-8"
-    heartbeat = b""
+    media_type: str = "text/plain; charset=utf-8"
+    heartbeat: bytes = b""
 
     def frame(self, records: Sequence[Record]) -> Framed:
         """Return the data of `records` up to what plain text cannot say."""

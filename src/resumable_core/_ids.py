@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from ._errors import InvalidInput, InvalidPosition, InvalidStreamId
 
@@ -115,6 +115,8 @@ def has_received(position: Position) -> bool:
             return offset > 0
         case Beginning() | Live():
             return False
+        case _:
+            assert_never(position)
 
 
 def parse_last_event_id(text: str | bytes) -> After | Unreadable:

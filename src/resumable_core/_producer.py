@@ -38,6 +38,8 @@ from typing import Final, TypeAlias, assert_never
 
 from ._changes import Append, Claim, Finish, Observe, Recover, Renew
 from ._errors import (
+    BackendError,
+    BackendFull,
     BackendUnavailable,
     Fenced,
     InvalidMessage,
@@ -45,8 +47,9 @@ from ._errors import (
     StreamError,
     StreamNotFound,
 )
+from ._ids import EventId
 from ._lineage import Lineage
-from ._records import Message, Outcome
+from ._records import Event, Message, Outcome
 from ._sentinel import ABSENT, Sentinel, State
 
 RENEWALS_PER_LEASE: Final = 3
@@ -111,6 +114,8 @@ class _Lane:
     """Commands since the last answer whose outcome is unknown."""
     asked: float = -math.inf
     """When the first command since the last answer was asked for."""
+    full: BackendFull | None = None
+    """Why the last command failed, if the store had no room."""
 
     @property
     def unanswered(self) -> bool:
@@ -127,10 +132,12 @@ class _Lane:
         """Note an answer."""
         self.busy = False
         self.failures = 0
+        self.full = None
 
-    def failed(self, now: float, jitter: float) -> None:
-        """Note that no answer will come, and pause."""
-        pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 10))
+    def failed(self, now: float, jitter: float, longest: float, error: BackendError | None) -> None:
+        """Note that no answer will come, and pause for `longest` seconds at most."""
+        self.full = error if isinstance(error, BackendFull) else None
+        pause = min(LONGEST_RETRY, longest, FIRST_RETRY * 2 ** min(self.failures, 10))
         self.at = now + pause * (1 + jitter) / 2
         self.busy = False
         self.failures += 1
@@ -143,7 +150,7 @@ class Producer:
     """
 
     def __init__(self, claim: Claim, limits: ProducerLimits, now: float) -> None:
-        self.phase = Phase.CLAIMING
+        self.phase: Phase = Phase.CLAIMING
         self.sentinel: Sentinel = ABSENT
         """What the store said last."""
         self.outcome: Outcome | None = None
@@ -215,6 +222,15 @@ class Producer:
         if self.outcome is None:
             self.outcome, self.reason = outcome, reason
 
+    @property
+    def kept(self) -> tuple[Event, ...]:
+        """Return the newest events that the store has acknowledged, as far as they are held."""
+        count = max(0, self._acked + 1 - self._first)
+        return tuple(
+            Event(EventId(self._claim.epoch, seq), message.data, message.type)
+            for seq, (message, _) in enumerate(islice(self._messages, count), self._first)
+        )
+
     # What the driver asks
 
     def next_write(self, now: float) -> WriteCommand | None:
@@ -276,12 +292,23 @@ class Producer:
         else:
             self._close(error)
 
-    def failed(self, command: Command, now: float, jitter: float) -> None:
-        """Take that a command's outcome is unknown: it is repeated after a pause.
+    def failed(
+        self, command: Command, now: float, jitter: float, error: BackendError | None = None
+    ) -> None:
+        """Take that a command was not carried out, or that nobody knows.
 
+        It is repeated after a pause, unless `error`, what the store has said, tells that this is of
+        no use; a store that is full may have room for an append later, but not for another stream.
         `jitter` is a random number from 0 to 1.
         """
-        self._lane_of(command).failed(now, jitter)
+        hopeful = (BackendUnavailable,) if isinstance(command, Claim) else _HOPEFUL
+        if error is not None and not isinstance(error, hopeful):
+            self._answered(command)
+            self._close(error)
+            return
+        # A store that is back is to hear of the producer before anybody may take it for dead.
+        longest = self._claim.lease / RENEWALS_PER_LEASE
+        self._lane_of(command).failed(now, jitter, longest, error)
 
     def learned(self, sentinel: Sentinel, now: float) -> None:
         """Take a sentinel from the live feed.
@@ -416,7 +443,8 @@ class Producer:
     def _check_limits(self, now: float) -> None:
         limits = self._limits
         if now >= self._outage_at:
-            self._close(BackendUnavailable(f"the store did not answer for {limits.outage:g} s"))
+            silent = BackendUnavailable(f"the store did not answer for {limits.outage:g} s")
+            self._close(self._writes.full or silent)
         elif now >= self._total_at:
             self.end(Outcome.FAILED, f"the source ran for more than {limits.total:g} s")
         elif now >= self._idle_at:
@@ -458,6 +486,9 @@ class Producer:
         # Whatever was asked then has renewed the lease then or later.
         renew_at = lane.asked + self._claim.lease / RENEWALS_PER_LEASE
         self._renewals.at = max(self._renewals.at, renew_at)
+
+
+_HOPEFUL: Final = (BackendUnavailable, BackendFull)
 
 
 def _fenced(sentinel: Sentinel) -> Fenced:

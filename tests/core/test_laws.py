@@ -12,7 +12,7 @@ from math import inf
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from resumable_core import (
     ABSENT,
@@ -264,6 +264,14 @@ class Stream:
                 client.read_on()
 
 
+ACTIONS = (
+    *("nothing", "produce", "produce", "produce", "work", "work", "end", "crash", "rival"),
+    *("stop", "delete", "fail_over", "wipe"),
+    *("deliver", "deliver", "interrupt", "fetch", "fetch"),
+    *("join", "join", "read", "read", "read", "wait", "wait", "run"),
+)
+
+
 class Laws(RuleBasedStateMachine):
     """Anything may happen at any time, in any order."""
 
@@ -276,90 +284,91 @@ class Laws(RuleBasedStateMachine):
         self.may_delete = deletes
         self.stream.start()
         self.stream.settle_workers()
+        joined(self.stream, Beginning())
+
+    @rule(data=st.data(), action=st.sampled_from(ACTIONS))
+    def step(self, data, action):
+        """One rule for all: of many, Hypothesis would leave out half in each run."""
+        getattr(self, action)(data.draw)
+
+    def nothing(self, draw):
+        pass
+
+    # Producers
 
     @property
     def running(self):
         return [worker for worker in self.stream.workers if worker.alive]
 
-    # Producers
+    def one_running(self, draw):
+        return self.running[draw(st.integers(0, len(self.running) - 1))] if self.running else None
 
-    @rule(data=st.data(), count=st.integers(1, 3))
-    @precondition(lambda self: self.running)
-    def produce(self, data, count):
-        worker = data.draw(st.sampled_from(self.running))
-        worker.offer(count, self.stream.now)
-        self.stream.settle_workers()
-        self.stream.deliver_all()
+    def produce(self, draw):
+        """Time without faults, so that something comes about."""
+        if worker := self.one_running(draw):
+            worker.offer(draw(st.integers(1, 3)), self.stream.now)
+            self.stream.settle_workers()
+            self.stream.deliver_all()
 
-    @rule(data=st.data(), count=st.integers(0, 3), lane=st.sampled_from(["write", "renew"]))
-    @precondition(lambda self: self.running)
-    def work(self, data, count, lane):
-        worker = data.draw(st.sampled_from(self.running))
-        worker.offer(count, self.stream.now)
-        fate = data.draw(st.sampled_from(["answered", "unanswered", "lost"]))
-        self.stream.work(worker, lane, fate)
+    def work(self, draw):
+        if worker := self.one_running(draw):
+            worker.offer(draw(st.integers(0, 3)), self.stream.now)
+            lane = draw(st.sampled_from(["write", "renew"]))
+            self.stream.work(
+                worker, lane, draw(st.sampled_from(["answered", "unanswered", "lost"]))
+            )
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.running)
-    def end(self, data):
-        data.draw(st.sampled_from(self.running)).machine.end(Outcome.DONE)
+    def end(self, draw):
+        if (worker := self.one_running(draw)) and draw(st.booleans()):
+            worker.machine.end(Outcome.DONE)
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.running)
-    def crash(self, data):
-        data.draw(st.sampled_from(self.running)).alive = False
+    def crash(self, draw):
+        if worker := self.one_running(draw):
+            worker.alive = False
 
-    @rule(takeover=st.sampled_from(Takeover), replace=st.booleans())
-    @precondition(lambda self: len(self.stream.workers) < 6)
-    def rival(self, takeover, replace):
-        at = self.stream.log.sentinel
-        replaces = at.epoch if replace and self.may_delete else None
-        takeover = takeover if self.may_delete else Takeover.CONTINUE
-        self.stream.start(takeover, replaces or None)
+    def rival(self, draw):
+        if len(self.stream.workers) < 6:
+            takeover, replaces = Takeover.CONTINUE, None
+            if self.may_delete:
+                takeover = draw(st.sampled_from(Takeover))
+                replaces = draw(st.sampled_from([None, self.stream.log.sentinel.epoch or None]))
+            self.stream.start(takeover, replaces)
 
     # Others
 
-    @rule()
-    def stop(self):
-        if self.stream.log.sentinel.known:
+    def stop(self, draw):
+        if self.stream.log.sentinel.known and draw(st.booleans()):
             self.stream.apply(Stop())
 
-    @rule()
-    @precondition(lambda self: self.may_delete)
-    def delete(self):
-        self.stream.apply(Delete())
+    def delete(self, draw):
+        if self.may_delete and draw(st.booleans()):
+            self.stream.apply(Delete())
 
-    @rule(back=st.integers(1, 6))
-    @precondition(lambda self: self.may_forget)
-    def fail_over(self, back):
-        past = self.stream.past
-        self.stream.roll_back(past[-min(back, len(past))])
+    def fail_over(self, draw):
+        if self.may_forget:
+            past = self.stream.past
+            self.stream.roll_back(past[-draw(st.integers(1, min(6, len(past))))])
 
-    @rule()
-    @precondition(lambda self: self.may_forget)
-    def wipe(self):
-        self.stream.roll_back((ABSENT, (), 0, 0))
+    def wipe(self, draw):
+        if self.may_forget and draw(st.booleans()):
+            self.stream.roll_back((ABSENT, (), 0, 0))
 
     # The feed and the reads
 
-    @rule(data=st.data(), keep=st.booleans())
-    @precondition(lambda self: self.stream.feed)
-    def deliver(self, data, keep):
-        feed = self.stream.feed
-        index = data.draw(st.integers(0, len(feed) - 1))
-        self.stream.follower.received(feed[index], self.stream.now)
-        if not keep:
-            del feed[index]
+    def deliver(self, draw):
+        if feed := self.stream.feed:
+            index = draw(st.integers(0, len(feed) - 1))
+            self.stream.follower.received(feed[index], self.stream.now)
+            if draw(st.booleans()):
+                del feed[index]
 
-    @rule(reported=st.booleans())
-    def interrupt(self, reported):
+    def interrupt(self, draw):
         self.stream.feed.clear()
-        if reported:
+        if draw(st.booleans()):
             self.stream.follower.received(Interrupted(), self.stream.now)
 
-    @rule(fate=st.sampled_from(["asked", "read", "answered", "failed"]))
-    def fetch(self, fate):
-        stream = self.stream
+    def fetch(self, draw):
+        stream, fate = self.stream, draw(st.sampled_from(["asked", "read", "answered", "failed"]))
         if stream.fetch is None and not stream.ask():
             return
         match fate:
@@ -373,12 +382,12 @@ class Laws(RuleBasedStateMachine):
 
     # Consumers
 
-    @rule(position=st.sampled_from([Beginning(), Live()]))
-    @precondition(lambda self: len(self.stream.clients) < 4)
-    def join(self, position):
+    def join(self, draw):
         """Law 9: who asks about an unknown stream creates nothing."""
         before = self.stream.log.sentinel
-        client = Client(self.stream, position)
+        client = Client(self.stream, draw(st.sampled_from([Beginning(), Live()])))
+        if len(self.stream.clients) >= 4:
+            return
         try:
             client.read_on()
         except StreamNotFound:
@@ -387,11 +396,12 @@ class Laws(RuleBasedStateMachine):
         else:
             self.stream.clients.append(client)
 
-    @rule(data=st.data(), returns=st.booleans())
-    @precondition(lambda self: self.stream.clients)
-    def read(self, data, returns):
-        client = data.draw(st.sampled_from(self.stream.clients))
-        if returns and client.end is None:
+    def read(self, draw):
+        if not self.stream.clients:
+            return
+        client = draw(st.sampled_from(self.stream.clients))
+        returns = client.end is None and draw(st.booleans())
+        if returns:
             client.leave_and_return()
         try:
             client.read_on()
@@ -399,13 +409,11 @@ class Laws(RuleBasedStateMachine):
             assert returns
             self.stream.clients.remove(client)
 
-    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, CHECK, LEASE]))
-    def wait(self, seconds):
-        self.stream.now += seconds
+    def wait(self, draw):
+        self.stream.now += draw(st.sampled_from([0.1, 0.5, 1.0, CHECK, LEASE]))
 
-    @rule(seconds=st.sampled_from([0.5, CHECK]))
-    def run_without_faults(self, seconds):
-        self.stream.run(seconds)
+    def run(self, draw):
+        self.stream.run(draw(st.sampled_from([0.5, CHECK])))
 
     # The laws. Of what a consumer receives, `Client` checks the first, second and fifth.
 

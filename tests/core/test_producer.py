@@ -16,13 +16,14 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
 )
 
 from resumable_core import (
     ABSENT,
     Append,
+    BackendError,
+    BackendFull,
     BackendUnavailable,
     Claim,
     Delete,
@@ -64,6 +65,8 @@ WRITE, RENEW = "write", "renew"
 DELAYS = [0.01, 0.1, 0.5, 1.0, 3.0, LEASE + 0.1, LIMITS.outage, LIMITS.idle]
 
 messages = st.builds(Message, st.text("aé€", max_size=6), st.sampled_from([None, "t"]))
+lanes = st.sampled_from([WRITE, RENEW])
+errors = st.sampled_from([None, BackendUnavailable("gone"), BackendFull("full")])
 big_messages = st.builds(Message, st.just("x" * LIMITS.message_bytes))
 
 
@@ -132,9 +135,9 @@ class World:
             let_go = flight.seqs & set(range(first, self.producer._first))
             self.unrestorable |= let_go - set(self.seqs)
 
-    def fail(self, lane, jitter=0.5):
+    def fail(self, lane, jitter=0.5, error=None):
         flight = self.lanes.pop(lane)
-        self.producer.failed(flight.command, self.now, jitter)
+        self.producer.failed(flight.command, self.now, jitter, error)
         return flight.command
 
     def carry_out(self, lane):
@@ -285,122 +288,126 @@ def acts(machine, at):
     return command is not None or before != (machine.phase, machine.outcome)
 
 
+ACTIONS = (
+    *("nothing", "offer", "offer", "work", "work", "work", "end"),
+    *("ask", "ask", "arrive", "arrive", "answer", "answer", "fail", "arrive_after_all"),
+    *("wait", "wait", "fail_over", "wipe", "interfere", "replace", "learn"),
+)
+
+
 class Faults(RuleBasedStateMachine):
     """Anything may happen at any time, in any order."""
 
     world: World
 
-    @initialize(older=st.none() | st.integers(0, 3), interference=st.booleans())
-    def start(self, older, interference):
+    @initialize(older=st.none() | st.integers(0, 3), forgets=st.booleans(), others=st.booleans())
+    def start(self, older, forgets, others):
         log = None if older is None else lost_log(older)
         self.world = World(log=log)
-        self.interference = interference
+        self.forgets = forgets
+        self.others = others
         self.taken = False  # whether the producer may rightly be fenced
         self.zombies = []
+
+    @rule(data=st.data(), action=st.sampled_from(ACTIONS))
+    def step(self, data, action):
+        """One rule for all: of many, Hypothesis would leave out half in each run."""
+        getattr(self, action)(data.draw)
+
+    def nothing(self, draw):
+        pass
 
     @property
     def machine(self):
         return self.world.producer
 
-    def under_way(self, *, answered):
-        """Return the lanes with a command that has its answer, or has none yet."""
-        lanes = self.world.lanes
-        return sorted(lane for lane in lanes if (lanes[lane].answer is not None) == answered)
-
     # What a driver and its source do
 
-    @rule(message=messages | big_messages)
-    @precondition(lambda self: self.machine.source_wanted and self.machine.has_room)
-    def offer(self, message):
-        self.world.offer(message)
+    def offer(self, draw):
+        message = draw(messages | big_messages)
+        if self.machine.source_wanted and self.machine.has_room:
+            self.world.offer(message)
 
-    @rule(count=st.integers(1, 3))
-    @precondition(lambda self: self.machine.source_wanted)
-    def work(self, count):
+    def work(self, draw):
         """Time without faults, so that something comes about."""
-        for message in text(count, 3):
+        self.world.settle()
+        for message in text(draw(st.integers(0, 3)), 3):
             if self.machine.source_wanted and self.machine.has_room:
                 self.world.offer(message)
             self.world.settle()
 
-    @rule(outcome=st.sampled_from([Outcome.DONE, Outcome.FAILED]))
-    @precondition(lambda self: self.machine.source_wanted)
-    def end(self, outcome):
-        self.machine.end(outcome, "why")
+    def end(self, draw):
+        if draw(st.integers(0, 3)) == 3:
+            self.machine.end(draw(st.sampled_from([Outcome.DONE, Outcome.FAILED])), "why")
 
-    @rule()
-    @precondition(lambda self: WRITE not in self.world.lanes)
-    def ask_to_write(self):
-        self.world.ask(WRITE)
+    def ask(self, draw):
+        lane = draw(lanes)
+        if lane not in self.world.lanes:
+            self.world.ask(lane)
 
-    @rule()
-    @precondition(lambda self: RENEW not in self.world.lanes)
-    def ask_to_renew(self):
-        self.world.ask(RENEW)
-
-    @rule(delay=st.sampled_from(DELAYS))
-    def wait(self, delay):
-        self.world.now += delay
+    def wait(self, draw):
+        self.world.now += draw(st.sampled_from(DELAYS))
 
     # What the network does
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.under_way(answered=False))
-    def arrive(self, data):
-        self.world.arrive(data.draw(st.sampled_from(self.under_way(answered=False))))
+    def under_way(self, draw, *, answered):
+        lane = draw(lanes)
+        flight = self.world.lanes.get(lane)
+        return lane if flight and (flight.answer is not None) == answered else None
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.under_way(answered=True))
-    def answer(self, data):
-        self.world.answer(data.draw(st.sampled_from(self.under_way(answered=True))))
+    def arrive(self, draw):
+        if lane := self.under_way(draw, answered=False):
+            self.world.arrive(lane)
 
-    @rule(data=st.data(), jitter=st.floats(0, 1), late=st.booleans())
-    @precondition(lambda self: self.world.lanes)
-    def fail(self, data, jitter, late):
-        lane = data.draw(st.sampled_from(sorted(self.world.lanes)))
-        arrived = self.world.lanes[lane].answer is not None
-        command = self.world.fail(lane, jitter)
-        if late and not arrived and not isinstance(command, Claim):
-            self.zombies.append(command)
+    def answer(self, draw):
+        if lane := self.under_way(draw, answered=True):
+            self.world.answer(lane)
 
-    @rule()
-    @precondition(lambda self: self.zombies)
-    def arrive_after_all(self):
-        self.world.apply(self.zombies.pop())
+    def fail(self, draw):
+        arrived = draw(st.booleans())
+        if lane := self.under_way(draw, answered=arrived):
+            claiming = self.machine.phase is Phase.CLAIMING
+            error = None if claiming else draw(errors)
+            command = self.world.fail(lane, draw(st.floats(0, 1)), error)
+            if not arrived and not isinstance(command, Claim) and draw(st.booleans()):
+                self.zombies.append(command)
+
+    def arrive_after_all(self, draw):
+        if self.zombies:
+            self.world.apply(self.zombies.pop())
 
     # What the store and others do
 
-    @rule(data=st.data())
-    def fail_over(self, data):
-        back = data.draw(st.integers(1, min(10, len(self.world.past))))
-        snapshot = self.world.past[-back]
-        self.world.roll_back(snapshot)
-        self.taken |= snapshot[0].known and snapshot[0].epoch != self.world.epoch
+    def some_of_the_past(self, draw):
+        return self.world.past[-draw(st.integers(1, min(10, len(self.world.past))))]
 
-    @rule()
-    def wipe(self):
-        self.world.wipe()
+    def fail_over(self, draw):
+        if self.forgets:
+            snapshot = self.some_of_the_past(draw)
+            self.world.roll_back(snapshot)
+            self.taken |= snapshot[0].known and snapshot[0].epoch != self.world.epoch
 
-    @rule(change=st.sampled_from([Stop("enough"), Delete(), Observe()]))
-    @precondition(lambda self: self.interference)
-    def interfere(self, change):
-        self.taken = True
-        self.world.apply(change)
+    def wipe(self, draw):
+        if self.forgets:
+            self.world.wipe()
 
-    @rule(take_over=st.sampled_from([Takeover.RESTART, Takeover.CONTINUE]), epoch=st.uuids())
-    @precondition(lambda self: self.interference)
-    def replace(self, take_over, epoch):
-        self.taken = True
-        current = self.world.log.sentinel.epoch
-        replaces = current if take_over is Takeover.RESTART else None
-        claim = Claim(epoch.hex, LEASE, on_lost=take_over, replaces=replaces or None)
-        self.world.apply(claim)
+    def interfere(self, draw):
+        if self.others:
+            self.taken = True
+            self.world.apply(draw(st.sampled_from([Observe(), Stop("enough"), Delete()])))
 
-    @rule(data=st.data())
-    def learn(self, data):
+    def replace(self, draw):
+        if self.others:
+            self.taken = True
+            at, epoch = self.world.log.sentinel, f"other{len(self.world.past)}"
+            if draw(st.booleans()):
+                self.world.apply(Claim(epoch, LEASE, on_lost=Takeover.CONTINUE))
+            else:
+                self.world.apply(Claim(epoch, LEASE, replaces=at.epoch or None))
+
+    def learn(self, draw):
         """The feed may be late: anything that ever was."""
-        back = data.draw(st.integers(1, min(10, len(self.world.past))))
-        self.machine.learned(self.world.past[-back][0], self.world.now)
+        self.machine.learned(self.some_of_the_past(draw)[0], self.world.now)
 
     # The laws
 
@@ -451,7 +458,7 @@ class Faults(RuleBasedStateMachine):
     @invariant()
     def errors_are_deserved(self):
         match self.machine.error:
-            case BackendUnavailable():
+            case BackendUnavailable() | BackendFull():
                 assert self.world.now - self.world.answered_at >= LIMITS.outage
             case Fenced() | StreamExists():
                 past = [sentinel for sentinel, *_ in self.world.past]
@@ -1077,3 +1084,78 @@ def test_the_first_reason_stays():
         world.producer.next_write(world.now + LIMITS.outage)
         assert world.producer.error is None
         assert world.producer.phase is Phase.CLOSED
+
+
+# What a repeat cannot cure
+
+
+@pytest.mark.parametrize("error", [BackendFull("full"), BackendError("no permission")])
+def test_a_claim_that_the_store_refuses_is_not_repeated(error):
+    """Law 7: nobody waits for what does not come; the store's own words say why."""
+    world = World()
+    world.ask(WRITE)
+    world.fail(WRITE, error=error)
+    assert (world.producer.phase, world.producer.error) == (Phase.CLOSED, error)
+
+
+@pytest.mark.parametrize("lane", [WRITE, RENEW])
+def test_what_no_repeat_cures_closes_the_producer(lane):
+    """Law 7: the source is given up at once, with the store's own words."""
+    world, error = producing(), BackendError("foreign data")
+    world.run(until=2.0)
+    world.offer(*text(1))
+    world.ask(lane)
+    world.fail(lane, error=error)
+    assert (world.producer.phase, world.producer.error) == (Phase.CLOSED, error)
+    assert not world.producer.source_wanted
+
+
+def test_a_full_store_slows_the_source_down():
+    """Law 8: an append is repeated until there is room, or for as long as an outage may last."""
+    world, error = producing(), BackendFull("full")
+    world.offer(*text(1))
+    for _ in world.steps():
+        if world.ask(WRITE):
+            world.fail(WRITE, error=error)
+        if world.ask(RENEW):
+            world.carry_out(RENEW)
+        if not world.sleep():
+            break
+        assert world.producer.source_wanted
+    assert world.now == LIMITS.outage
+    assert world.producer.error is error
+
+
+def test_a_store_that_was_full_once_may_be_silent_later():
+    world = producing()
+    for error in (BackendFull("full"), BackendUnavailable("gone")):
+        world.offer(*text(1))
+        world.ask(WRITE)
+        world.fail(WRITE, error=error)
+        world.run(until=world.now + 1.0)
+        assert world.producer.flushed
+    world.offer(*text(1))
+    world.ask(WRITE)
+    world.now += LIMITS.outage
+    world.producer.next_write(world.now)
+    assert "did not answer for 10 s" in str(world.producer.error)
+
+
+def test_pauses_are_shorter_than_the_time_between_renewals():
+    """A store that is back hears of the producer before anybody may take it for dead."""
+    world = producing(claim=Claim("mine", 0.6))
+    world.offer(*text(1))
+    for _ in range(9):
+        world.ask(WRITE)
+        world.fail(WRITE, jitter=1.0)
+        assert world.producer.write_deadline <= world.now + 0.6 / 3
+        world.now = world.producer.write_deadline
+
+
+@given(st.integers(0, 6), st.integers(0, 2))
+def test_what_is_kept_can_be_told(count, unacked):
+    """As events, with the ids that they have in the log."""
+    world = producing(*text(count), log=lost_log(2))
+    world.offer(*text(unacked))
+    kept = min(count, LIMITS.buffer_count)
+    assert list(world.producer.kept) == world.events[len(world.events) - kept :]

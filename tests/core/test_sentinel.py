@@ -100,7 +100,10 @@ def test_every_pair_does_what_the_table_says(state, input_):
         with pytest.raises(ERRORS[target]):
             transition(sentinel, change, now)
     else:
-        assert transition(sentinel, change, now).state is target
+        after = transition(sentinel, change, now)
+        assert after.state is target
+        if target is state is not State.ACTIVE:
+            assert after is sentinel
 
 
 def test_the_table_is_whole():
@@ -451,14 +454,16 @@ def test_a_tombstone_outlasts_the_lease_of_the_producer():
     assert transition(short, Delete(), 5.0).expires_at == 5.0 + LEASE
 
 
-def test_a_producer_writes_again_what_the_store_has_lost():
+@pytest.mark.parametrize(("last_seq", "characters"), [(5, 17), (0, 0)])
+def test_a_producer_writes_again_what_the_store_has_lost(last_seq, characters):
     """Law 2: the sentinel is as it was, and its log goes on behind what nobody has any more."""
     lineage = Lineage.starting("z").grown("a", 3)
-    recover = Recover("a", lineage, 5, 17, LEASE, CLAIM.retention, CLAIM.metadata)
+    retention, metadata = CLAIM.retention, CLAIM.metadata
+    recover = Recover("a", lineage, last_seq, characters, LEASE, retention, metadata)
     after = transition(ABSENT, recover, 2.0)
     assert (after.state, after.epoch, after.lineage) == (State.ACTIVE, "a", lineage)
-    assert (after.last_seq, after.characters, after.lease_until) == (5, 17, 2.0 + LEASE)
-    assert (after.retention, after.metadata) == (CLAIM.retention, CLAIM.metadata)
+    assert (after.last_seq, after.characters) == (last_seq, characters)
+    assert (after.lease_until, after.retention, after.metadata) == (12.0, retention, metadata)
     assert transition(after, recover, 3.0) is after
 
 

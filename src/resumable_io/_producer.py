@@ -1,0 +1,275 @@
+"""Drive core's producer machine: wait for the source, carry out what the machine asks.
+
+    source ──▶ send ──▶ machine ──▶ write lane ──▶ backend.apply
+                           │   ▲                        │
+                           │   └──── replied, refused, failed
+                           └──────▶ renew lane ──▶ backend.apply
+    feed (changes of state) ──▶ machine.learned
+
+Nothing is decided here. Every step ends by looking whether the machine still wants the source.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from anyio import CancelScope, CapacityLimiter, create_task_group, current_time, sleep
+
+from resumable_core import (
+    ABSENT,
+    PAGE_EVENTS,
+    Appended,
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    Changed,
+    Claim,
+    Command,
+    Event,
+    Fenced,
+    Interrupted,
+    Outcome,
+    Phase,
+    Producer,
+    ProducerLimits,
+    Sentinel,
+    State,
+    StreamError,
+)
+
+from ._sources import (
+    CLEANUP_SECONDS,
+    Encoder,
+    Source,
+    opened,
+    safe_reason,
+    to_message,
+    wants_history,
+)
+from ._wakeup import Wakeup
+from .abc import Backend
+
+logger: Final = logging.getLogger("resumable_io")
+
+RETRY: Final = 1.0
+"""Seconds before a feed that could not be had is asked for again."""
+
+
+class ProducerDriver:
+    """Produce one stream: claim it, then run until its end is recorded."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        stream_id: str,
+        claim: Claim,
+        limits: ProducerLimits,
+        encode: Encoder,
+    ) -> None:
+        self.stream_id = stream_id
+        self._machine = Producer(claim, limits, current_time())
+        self._backend = backend
+        self._encode = encode
+        self._source_scope = CancelScope()
+        self._work = Wakeup()
+        self._renewal = Wakeup()
+        self._progress = Wakeup()
+
+    async def claim(self) -> None:
+        """Claim the stream.
+
+        Raises `StreamExists`, or `BackendError` when the store does not answer in time. Cancelled,
+        it may leave a claim behind that is lost after one lease.
+        """
+        while self._machine.phase is Phase.CLAIMING:
+            await self._write_once()
+        if self._machine.error is not None:
+            raise self._machine.error
+
+    async def run(self, source: Source | None, threads: CapacityLimiter) -> None:
+        """Run until the end is recorded, or the stream is somebody else's.
+
+        Without a source, somebody calls `send` and `end`. What goes wrong is logged, never raised.
+        Cancelled, it gives the lease up, so that consumers learn of it and others may take over.
+        """
+        try:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._watch)
+                tasks.start_soon(self._renew)
+                if source is not None:
+                    tasks.start_soon(self._pump, source, threads)
+                await self._write()
+                tasks.cancel_scope.cancel()
+        except Exception:
+            logger.exception("the producer of stream %r broke down", self.stream_id)
+        finally:
+            await self._release()
+        if isinstance(self._machine.error, BackendError):
+            logger.error("stream %r was given up: %s", self.stream_id, self._machine.error)
+
+    @property
+    def abandoned(self) -> tuple[Sentinel, tuple[Event, ...]] | None:
+        """Return how the stream has ended and its newest events, if the store couldn't be told."""
+        match self._machine.error:
+            case BackendFull():
+                reason = "the store is full"
+            case BackendUnavailable():
+                reason = "the store did not answer"
+            case BackendError():
+                reason = "the store failed"
+            case _:
+                return None
+        sentinel = replace(self._machine.sentinel, state=State.FAILED, error=reason)
+        return sentinel, self._machine.kept
+
+    # What a source does
+
+    async def send(self, item: object) -> None:
+        """Hand over one item; wait while there is no room for it.
+
+        Raises `Fenced` when the stream is somebody else's or was stopped, and `InvalidMessage` for
+        what cannot be a message. Cancelled, it has not taken the item.
+        """
+        message = to_message(item, self._encode)
+        while self._machine.source_wanted:
+            if self._machine.has_room:
+                self._machine.offer(message, current_time())
+                self._work.wake()
+                return
+            await self._progress.wait()
+        raise self._why_unwanted()
+
+    async def flush(self) -> None:
+        """Wait until the store has acknowledged everything that was sent.
+
+        Raises `Fenced` or `BackendError` when that will not happen any more.
+        """
+        while not self._machine.flushed:
+            if self._machine.phase is Phase.CLOSED:
+                raise self._why_unwanted()
+            await self._progress.wait()
+
+    def end(self, outcome: Outcome, reason: str | None = None) -> None:
+        """Say how the source has ended; `reason` must be safe to show. The first end counts."""
+        self._machine.end(outcome, reason)
+        self._work.wake()
+
+    async def finished(self) -> None:
+        """Wait until the end is recorded, or the stream is somebody else's."""
+        while self._machine.phase in (Phase.CLAIMING, Phase.PRODUCING):
+            await self._progress.wait()
+
+    async def _pump(self, source: Source, threads: CapacityLimiter) -> None:
+        with self._source_scope:
+            try:
+                history = await self._history() if wants_history(source) else None
+                async with opened(source, history, threads) as items:
+                    async for item in items:
+                        await self.send(item)
+            except Exception as error:
+                if self._machine.source_wanted:
+                    logger.exception("the source of stream %r failed", self.stream_id)
+                    self.end(Outcome.FAILED, safe_reason(error))
+            else:
+                self.end(Outcome.DONE)
+
+    async def _history(self) -> Sequence[Event]:
+        events: list[Event] = []
+        last_seq = self._machine.sentinel.last_seq
+        while (after := events[-1].id.seq if events else 0) < last_seq:
+            page = await self._backend.read(
+                self.stream_id, after, PAGE_EVENTS, connected_for=-math.inf
+            )
+            if not page.events:
+                break
+            events += page.events
+        return events
+
+    # The lanes
+
+    async def _write(self) -> None:
+        while self._machine.phase is not Phase.CLOSED:
+            await self._write_once()
+
+    async def _write_once(self) -> None:
+        command = self._machine.next_write(current_time())
+        self._settle()
+        if command is not None:
+            await self._carry_out(command)
+        elif self._machine.phase is not Phase.CLOSED:
+            await self._work.wait(self._machine.write_deadline)
+
+    async def _renew(self) -> None:
+        while True:
+            command = self._machine.next_renew(current_time())
+            if command is not None:
+                await self._carry_out(command)
+            else:
+                await self._renewal.wait(self._machine.renew_deadline)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except BackendError:
+                await sleep(RETRY)
+
+    async def _listen(self) -> None:
+        async with self._backend.follow(self.stream_id, events=False) as feed:
+            # What happened before the feed was confirmed, only the store can tell.
+            self._machine.learned(ABSENT, current_time())
+            while True:
+                self._settle()
+                self._work.wake()
+                self._renewal.wake()
+                for item in await feed.receive():
+                    match item:
+                        case Changed(sentinel):
+                            self._machine.learned(sentinel, current_time())
+                        case Interrupted():
+                            self._machine.learned(ABSENT, current_time())
+                        case Appended():
+                            pass
+
+    async def _carry_out(self, command: Command) -> None:
+        machine = self._machine
+        try:
+            sentinel = await self._backend.apply(self.stream_id, command)
+        except StreamError as error:
+            machine.refused(command, error)
+        except BackendError as error:
+            machine.failed(command, current_time(), random.random(), error)
+        except BaseException:
+            machine.failed(command, current_time(), jitter=0.0)
+            raise
+        else:
+            machine.replied(command, sentinel, current_time())
+        self._settle()
+        self._work.wake()
+        self._renewal.wake()
+
+    async def _release(self) -> None:
+        """Record what the stream ended with, or that it was left alone, if there is still time."""
+        with CancelScope(deadline=current_time() + CLEANUP_SECONDS, shield=True):
+            self._machine.end(Outcome.LOST, "the producer was shut down")
+            try:
+                while self._machine.phase is Phase.PRODUCING:
+                    await self._write_once()
+            except Exception:
+                logger.exception("stream %r could not be given up", self.stream_id)
+
+    def _settle(self) -> None:
+        if not self._machine.source_wanted:
+            self._source_scope.cancel()
+        self._progress.wake()
+
+    def _why_unwanted(self) -> Exception:
+        machine = self._machine
+        if machine.error is not None:
+            return machine.error
+        return Fenced(f"the stream has ended as {machine.outcome}: {machine.reason}")

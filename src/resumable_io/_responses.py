@@ -1,0 +1,56 @@
+"""What the open responses of a process share: their end when it drains, and framed pages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from anyio import CancelScope
+
+from resumable_core import Framed, Framing, Record
+
+SHARED_FRAMES: Final = 64
+"""Framed pieces that are remembered for the consumers who are about to ask for the same."""
+
+
+class Responses:
+    """Hold the open responses of a process. For transports; `resumable_io.asgi` is one."""
+
+    def __init__(self) -> None:
+        self.draining: bool = False
+        """Whether this process is about to stop: responses are to end, and none to begin."""
+        self._open: set[CancelScope] = set()
+        self._frames: dict[int, tuple[Sequence[Record], Framing, Framed]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of open responses."""
+        return len(self._open)
+
+    @contextmanager
+    def responding(self, scope: CancelScope) -> Generator[None]:
+        """Count a response as open; its scope is cancelled when draining begins."""
+        self._open.add(scope)
+        if self.draining:
+            scope.cancel()
+        try:
+            yield
+        finally:
+            self._open.discard(scope)
+
+    def drain(self) -> None:
+        """End all open responses, so that their clients reconnect elsewhere at once."""
+        self.draining = True
+        for scope in tuple(self._open):
+            scope.cancel()
+
+    def framed(self, framing: Framing, records: Sequence[Record]) -> Framed:
+        """Return `records` as bytes; what consumers at one place receive is framed once."""
+        shared = self._frames.get(id(records))
+        if shared is not None and shared[0] is records and shared[1] is framing:
+            return shared[2]
+        framed = framing.frame(records)
+        if len(self._frames) >= SHARED_FRAMES:
+            self._frames.clear()
+        self._frames[id(records)] = (records, framing, framed)
+        return framed

@@ -1,0 +1,424 @@
+"""Streams: start, resume, stop. Owns the producers and the followers of a process."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from anyio import (
+    CapacityLimiter,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
+from anyio.abc import TaskGroup
+
+from resumable_core import (
+    ABSENT,
+    TOP,
+    After,
+    Beginning,
+    Claim,
+    Delete,
+    EventId,
+    FollowerLimits,
+    InvalidInput,
+    Position,
+    ProducerLimits,
+    Retention,
+    Sentinel,
+    Stop,
+    StreamExists,
+    StreamExpired,
+    StreamNotFound,
+    Takeover,
+    check_stream_id,
+    has_received,
+    is_startable,
+    parse_last_event_id,
+)
+
+from ._followers import Followers, StreamsClosed
+from ._producer import ProducerDriver
+from ._production import Production
+from ._responses import Responses
+from ._sources import Encoder, Source, check_source, close, encode_json
+from ._subscription import Subscription
+from .abc import Backend
+from .memory import MemoryBackend
+
+logger: Final = logging.getLogger("resumable_io")
+
+WORKER_THREADS: Final = 100
+"""Sources that may block in a worker thread at once."""
+
+PositionLike: TypeAlias = Position | EventId | str | None
+"""A position, an event id, or the text of a Last-Event-ID header; None: the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Count what this process does at the moment."""
+
+    producers: int
+    """Streams that are being produced here."""
+    followers: int
+    """Streams that somebody here waits for."""
+    subscriptions: int
+    """Subscriptions that wait for something new."""
+    responses: int
+    """Open HTTP responses."""
+    draining: bool
+    """Whether this process is about to stop."""
+
+
+class Streams:
+    """Start streams, and resume them: an async context manager that owns every producer.
+
+    In a web app it is the lifespan's business: streams live as long as it is entered.
+
+    `backend`          a URL (`memory://`, `redis://`, `rediss://`, `unix://`) or a `Backend`
+    `retention`        how much of each stream is kept, and for how long
+    `lease`            seconds after which a silent producer counts as dead (15)
+    `check_interval`   seconds of silence after which a follower asks the store (5)
+    `limits`           of each producer: buffers, message size, idle and total time
+    `grace`            seconds that producers get to finish when it is left (10)
+    `encode`           turns what sources yield, and is neither text, bytes nor `Message`, into
+                       text; compact JSON unless told otherwise
+
+    A dead producer is noticed within `lease` and one `check_interval`.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend = "memory://",
+        *,
+        retention: Retention | None = None,
+        lease: float = 15.0,
+        check_interval: float = 5.0,
+        limits: ProducerLimits | None = None,
+        grace: float = 10.0,
+        encode: Encoder = encode_json,
+    ) -> None:
+        for name, value in (("lease", lease), ("check_interval", check_interval)):
+            if not 0 < value < float("inf"):
+                raise InvalidInput(f"{name} is a finite number of seconds above 0, got {value!r}")
+        self.responses: Responses = Responses()
+        """What transports share."""
+        self._backend = open_backend(backend) if isinstance(backend, str) else backend
+        self._retention = retention or Retention()
+        self._lease = lease
+        self._check_interval = check_interval
+        self._limits = limits or ProducerLimits()
+        self._grace = grace
+        self._encode = encode
+        self._threads = CapacityLimiter(WORKER_THREADS)
+        self._tasks: TaskGroup
+        self._followers: Followers
+        self._stack: AsyncExitStack | None = None
+        self._left = False
+        self._producers: set[ProducerDriver] = set()
+
+    async def __aenter__(self) -> Self:
+        """Open the backend.
+
+        Raises `BackendUnavailable` when the store cannot be reached.
+        """
+        if self._stack is not None:
+            raise RuntimeError("these Streams are entered already: make one for each lifespan")
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._backend)
+            self._tasks = await stack.enter_async_context(create_task_group())
+            if not self._backend.may_forget:
+                self._limits = replace(self._limits, linger=0.0)
+            limits = FollowerLimits(
+                check_interval=self._check_interval,
+                # Longer than producers: who waits for one of ours hears of the end from it.
+                outage=self._limits.outage + self._lease,
+            )
+            self._followers = Followers(self._backend, limits, self._tasks)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drain, then end what is left: unfinished streams are recorded as lost.
+
+        Left with an exception, or cancelled, it gives producers no grace.
+        """
+        stack = self._open()
+        self.responses.draining = True
+        try:
+            if exc_type is None:
+                await self.drain()
+        finally:
+            self._left = True
+            self._followers.close()
+            self._tasks.cancel_scope.cancel()
+            # The block's own exception is not the task group's: it would come back in a group.
+            if isinstance(exc, get_cancelled_exc_class()):
+                await stack.__aexit__(exc_type, exc, traceback)
+            else:
+                await stack.aclose()
+
+    # Starting and resuming
+
+    async def start(
+        self,
+        stream_id: str,
+        source: Source,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        on_lost: Takeover | str = Takeover.REFUSE,
+        replaces: str | None = None,
+    ) -> Subscription:
+        """Start a stream and return a subscription from its beginning.
+
+        `metadata` is small JSON that comes back with the state. `on_lost` says what to do when the
+        stream was started before and its producer died: `refuse`, `restart`, or `continue` behind
+        what is there. `replaces` restarts a stream that has ended, if that epoch is still its own.
+
+        Raises `StreamExists` when the stream is being produced, or has ended and is not replaced;
+        `InvalidInput`; `StreamsClosed` while draining; `BackendError`. The source is then closed
+        without having been used. Cancelled, it may leave a claim that is lost after one lease.
+        """
+        try:
+            check_source(source)
+            driver = await self._claimed(stream_id, metadata, on_lost, replaces)
+            self._run(driver, source)
+        except BaseException:
+            await self.discard(source)
+            raise
+        return Subscription(self._followers, stream_id, Beginning())
+
+    async def resume(self, stream_id: str, position: PositionLike = None) -> Subscription:
+        """Return a subscription that goes on at `position`.
+
+        Raises `StreamNotFound` for an unknown stream, `InvalidInput`, and `BackendError`.
+        """
+        self._open()
+        check_stream_id(stream_id)
+        subscription = Subscription(self._followers, stream_id, to_position(position))
+        await subscription.open()
+        return subscription
+
+    async def start_or_resume(
+        self,
+        stream_id: str,
+        source: Source,
+        position: PositionLike = None,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        on_lost: Takeover | str = Takeover.REFUSE,
+    ) -> Subscription:
+        """Return a subscription that goes on at `position`; start the stream if there is none.
+
+        However many ask at once, in however many processes, the source is used once. A consumer
+        that has received something before never starts a stream again: for it, an unknown stream
+        raises `StreamExpired`. With `on_lost`, a consumer without a position takes over a stream
+        whose producer died.
+
+        Raises what `start` and `resume` raise, but for `StreamExists` and `StreamNotFound`. A
+        source that is not needed is closed.
+        """
+        place = to_position(position)
+        used = False
+        try:
+            check_source(source)
+            if not has_received(place) and await self._is_startable(stream_id, Takeover(on_lost)):
+                driver = await self._claimed(stream_id, metadata, on_lost, None)
+                self._run(driver, source)
+                used = True
+        except StreamExists:
+            pass  # somebody else was faster: theirs is as good
+        finally:
+            if not used:
+                await self.discard(source)
+        try:
+            return await self.resume(stream_id, place)
+        except StreamNotFound:
+            if not has_received(place):
+                raise
+            raise StreamExpired(
+                "the stream is gone, and whoever asks has received a part of it: "
+                "tell the user, and start a new answer under a new id"
+            ) from None
+
+    def produce(
+        self,
+        stream_id: str,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        on_lost: Takeover | str = Takeover.REFUSE,
+        replaces: str | None = None,
+    ) -> Production:
+        """Produce a stream by hand: `async with streams.produce(id) as out: await out.send(…)`.
+
+        The arguments and errors are those of `start`.
+        """
+        driver = self._driver(stream_id, metadata, on_lost, replaces)
+        return Production(driver, lambda: self._run(driver, None))
+
+    # Looking and acting
+
+    async def state(self, stream_id: str) -> Sentinel | None:
+        """Return the stream's state record, or None when there is no such stream.
+
+        Nothing is created by looking; a producer whose lease ran out is recorded as lost.
+        """
+        self._open()
+        check_stream_id(stream_id)
+        page = await self._followers.read(stream_id, TOP)
+        return page.sentinel if page.sentinel.known else None
+
+    async def stop(self, stream_id: str, reason: str | None = None) -> Sentinel:
+        """End a stream as stopped, wherever it is produced; its source is cancelled.
+
+        `reason` is shown to consumers. Returns the state; a stream that has ended stays as it is.
+        Raises `StreamNotFound`.
+        """
+        self._open()
+        check_stream_id(stream_id)
+        return await self._backend.apply(stream_id, Stop(reason))
+
+    async def delete(self, stream_id: str) -> None:
+        """Remove a stream at once; if it is being produced, its source is cancelled.
+
+        Does nothing when there is no such stream.
+        """
+        self._open()
+        check_stream_id(stream_id)
+        await self._backend.apply(stream_id, Delete())
+
+    def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
+        """Iterate over the ids and states of all streams that are known, in any order."""
+        self._open()
+        return self._backend.scan()
+
+    def statistics(self) -> Statistics:
+        """Return what this process does at the moment."""
+        self._open()
+        return Statistics(
+            producers=len(self._producers),
+            followers=len(self._followers),
+            subscriptions=self._followers.subscriptions,
+            responses=len(self.responses),
+            draining=self.responses.draining,
+        )
+
+    # Shutting down
+
+    async def drain(self) -> None:
+        """End open HTTP responses, then wait until producers have finished or `grace` is over."""
+        self._open()
+        self.responses.drain()
+        with move_on_after(self._grace):
+            for driver in tuple(self._producers):
+                await driver.finished()
+
+    async def discard(self, source: Source) -> None:
+        """Close a source that is not needed; what it raises is logged."""
+        try:
+            await close(source, self._threads)
+        except Exception:
+            logger.exception("a source that was not needed could not be closed")
+
+    # Inside
+
+    async def _is_startable(self, stream_id: str, on_lost: Takeover) -> bool:
+        return is_startable(await self.state(stream_id) or ABSENT, on_lost)
+
+    async def _claimed(
+        self,
+        stream_id: str,
+        metadata: Mapping[str, object] | None,
+        on_lost: Takeover | str,
+        replaces: str | None,
+    ) -> ProducerDriver:
+        driver = self._driver(stream_id, metadata, on_lost, replaces)
+        await driver.claim()
+        return driver
+
+    def _driver(
+        self,
+        stream_id: str,
+        metadata: Mapping[str, object] | None,
+        on_lost: Takeover | str,
+        replaces: str | None,
+    ) -> ProducerDriver:
+        self._open()
+        if self.responses.draining:
+            raise StreamsClosed("this process is draining: start the stream in another one")
+        check_stream_id(stream_id)
+        claim = Claim(
+            secrets.token_hex(8),
+            self._lease,
+            self._retention,
+            metadata=dict(metadata or {}),
+            on_lost=Takeover(on_lost),
+            replaces=replaces,
+            connected_for=current_time() - self._backend.connected_since,
+        )
+        return ProducerDriver(self._backend, stream_id, claim, self._limits, self._encode)
+
+    def _run(self, driver: ProducerDriver, source: Source | None) -> None:
+        self._open()  # or the claim came too late; it is lost after one lease
+        self._producers.add(driver)
+        self._tasks.start_soon(self._produce, driver, source)
+
+    async def _produce(self, driver: ProducerDriver, source: Source | None) -> None:
+        try:
+            await driver.run(source, self._threads)
+        finally:
+            self._producers.discard(driver)
+            if driver.abandoned is not None:
+                self._followers.abandoned(driver.stream_id, *driver.abandoned)
+
+    def _open(self) -> AsyncExitStack:
+        if self._stack is None:
+            raise RuntimeError("these Streams are not entered: use `async with streams:`")
+        if self._left:
+            raise StreamsClosed("these Streams were left: their process shuts down")
+        return self._stack
+
+
+def open_backend(url: str) -> Backend:
+    """Return the backend for a URL.
+
+    Raises `InvalidInput` for a scheme that no backend has.
+    """
+    match url.partition("://")[0]:
+        case "memory":
+            return MemoryBackend()
+        case "redis" | "rediss" | "unix":
+            from .redis import RedisBackend
+
+            return RedisBackend(url)
+        case scheme:  # the rest of a URL may hold a password
+            raise InvalidInput(
+                f"no backend for {scheme[:20]!r}: expected memory, redis, rediss or unix://, "
+                "or a Backend"
+            )
+
+
+def to_position(position: PositionLike) -> Position:
+    """Return what a caller gave as a position as a `Position`."""
+    match position:
+        case None:
+            return Beginning()
+        case EventId():
+            return After(position)
+        case str():
+            return parse_last_event_id(position)
+        case _:
+            return position

@@ -1,0 +1,245 @@
+"""Drive core's cursor machine: one consumer's view of a stream, as an async iterator.
+
+The next page comes from the follower's window where it reaches, else from the store. A follower is
+needed only to wait: a stream that has ended is read without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from anyio import current_time, get_cancelled_exc_class
+
+from resumable_core import (
+    BackendUnavailable,
+    Cursor,
+    End,
+    Event,
+    EventId,
+    Gap,
+    Interruption,
+    Outcome,
+    Page,
+    Position,
+    Record,
+    Reset,
+    StreamFailed,
+    StreamGap,
+    StreamLost,
+    StreamReset,
+    StreamStopped,
+)
+
+from ._followers import FollowerDriver, Followers, StreamsClosed
+
+
+class Subscription:
+    """Receive a stream from a position on.
+
+    Iterate over it for the events alone: whatever would make a part look like the whole is raised
+    as an `Interruption`, and after a `StreamGap` or a `StreamReset` iterating again goes on. Or
+    iterate over `records()`, where everything is told and nothing of it raised.
+
+    One task at a time may iterate, any task, and any other may close. Cancelled while waiting, a
+    subscription has lost nothing. Closing is optional but frees what it holds at once.
+    """
+
+    def __init__(self, followers: Followers, stream_id: str, position: Position) -> None:
+        self.stream_id = stream_id
+        self._followers = followers
+        self._cursor = Cursor(position)
+        self._driver: FollowerDriver | None = None
+        self._records: Sequence[Record] = ()
+        self._next = 0
+        self._last: EventId | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Find the place in the stream.
+
+        Raises `StreamNotFound` when there is no such stream, and `BackendError`.
+        """
+        page = await self._followers.read(self.stream_id, self._cursor.after)
+        self._take(self._cursor.read(page, current_time()))
+
+    @property
+    def id(self) -> EventId | None:
+        """Return the id from which a later subscription would go on.
+
+        It is the id of the last record that was handed out, or before the first one the place where
+        the subscription began. None before `open`, and while a `Reset` is still to be handed out.
+        """
+        return self._cursor.origin if self._last is None else self._last
+
+    @property
+    def finished(self) -> bool:
+        """Say whether nothing more will come."""
+        return self._closed or (self._cursor.finished and self._next >= len(self._records))
+
+    @property
+    def waiting(self) -> Sequence[Record]:
+        """Return what can be received without waiting, without taking it."""
+        return self._records[self._next :]
+
+    async def receive(self) -> Sequence[Record]:
+        """Wait for records and return all that came in one page; nothing once it is finished.
+
+        Waits while the store does not answer. Raises `BackendError` when that takes longer than an
+        outage may, or the store cannot be read at all, and `StreamsClosed` when the `Streams` it
+        belongs to is left meanwhile. Cancelled, it has taken nothing.
+        """
+        while not self.finished:
+            if self._next < len(self._records):
+                records = self._records[self._next :] if self._next else self._records
+                self._take(())
+                self._last = records[-1].id
+                if self._cursor.finished:
+                    self._detach()
+                return records
+            await self._read_on()
+        self._detach()
+        return ()
+
+    def records(self) -> AsyncIterator[Record]:
+        """Iterate over `Event`, `Gap`, `Reset` and `End`; the end is the last, once."""
+        return _Records(self._one)
+
+    def __aiter__(self) -> Self:
+        """Return itself: a subscription has one place."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event.
+
+        Raises `StreamGap` and `StreamReset`, after which it goes on, and in place of an end that
+        was not a success `StreamFailed`, `StreamStopped` or `StreamLost`.
+        """
+        match await self._one():
+            case Event() as event:
+                return event
+            case None | End(outcome=Outcome.DONE):
+                raise StopAsyncIteration
+            case End() | Gap() | Reset() as record:
+                raise _interruption(record)
+
+    async def aclose(self) -> None:
+        """Leave. The producer and all others do not notice. May be called again."""
+        self._closed = True
+        if self._driver is not None:
+            self._driver.changed.wake()
+        self._detach()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    async def _one(self) -> Record | None:
+        while not self.finished:
+            if self._next < len(self._records):
+                record = self._records[self._next]
+                self._next += 1
+                self._last = record.id
+                if self._cursor.finished and self._next >= len(self._records):
+                    self._detach()
+                return record
+            await self._read_on()
+        self._detach()
+        return None
+
+    async def _read_on(self) -> None:
+        """Get to the next records, or a step nearer to them."""
+        cursor, driver = self._cursor, self._driver
+        if driver is not None and driver.ended:
+            self._driver = driver = None
+        version, page = 0, None
+        if driver is not None:
+            machine = driver.machine
+            version = machine.version
+            if not cursor.from_log:
+                page = machine.page(cursor.after)
+            if page is None and (machine.unreachable or not (machine.ready or self._is_due)):
+                driver.check()
+                await driver.changed.wait(None if machine.unreachable else cursor.deadline)
+                return
+        if page is None:
+            try:
+                page = await self._followers.read(self.stream_id, cursor.after)
+            except BackendUnavailable:
+                self._attach().doubt()
+                return
+            except get_cancelled_exc_class():
+                # Somebody who never waits for long, as for heartbeats, learns of an outage, too.
+                with suppress(StreamsClosed):
+                    self._attach().doubt()
+                raise
+        self._take(cursor.read(page, current_time()))
+        if self._records or cursor.finished or self._may_read_on(page):
+            return
+        if driver is None:
+            self._attach()
+        elif driver.machine.version == version and not (driver.ended or self._closed):
+            driver.check()
+            await driver.changed.wait(cursor.deadline)
+
+    @property
+    def _is_due(self) -> bool:
+        """Say whether the cursor waits no longer for news."""
+        deadline = self._cursor.deadline
+        return deadline is not None and current_time() >= deadline
+
+    def _may_read_on(self, page: Page) -> bool:
+        """Say whether the cursor has moved within the log without having anything to tell."""
+        return page.after != self._cursor.after < page.sentinel.last_seq
+
+    def _take(self, records: Sequence[Record]) -> None:
+        self._records, self._next = records, 0
+
+    def _attach(self) -> FollowerDriver:
+        if self._driver is None:
+            self._driver = self._followers.attach(self.stream_id, self)
+        return self._driver
+
+    def _detach(self) -> None:
+        if self._driver is not None:
+            self._followers.detach(self.stream_id, self._driver, self)
+            self._driver = None
+
+
+class _Records:
+    """Iterate over records. No generator, since one that is left early is closed by nobody."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Record | None]]) -> None:
+        self._receive = receive
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        record = await self._receive()
+        if record is None:
+            raise StopAsyncIteration
+        return record
+
+
+def _interruption(record: End | Gap | Reset) -> Interruption:
+    match record:
+        case Gap(id, reason):
+            return StreamGap(f"events are missing before {id}: {reason}")
+        case Reset(_, reason):
+            return StreamReset(f"what was received is not part of this stream: {reason}")
+        case End(outcome=outcome, error=error):
+            kinds = {Outcome.STOPPED: StreamStopped, Outcome.LOST: StreamLost}
+            kind = kinds.get(outcome, StreamFailed)
+            return kind(error or f"the stream ended as {outcome}")

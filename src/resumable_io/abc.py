@@ -1,0 +1,116 @@
+"""The backend contract: where log and sentinel live, and how followers learn of appends.
+
+A backend keeps what `resumable_core.decide` returns; it has no rule of its own. Five calls are
+all there is. Every change of a stream — claim, append, renew, finish, stop, recover, delete — goes
+through `apply`, one atomic step:
+
+    sentinel = load(stream_id)
+    effect = decide(sentinel, change, now)     # raises: nothing happens
+    store(stream_id, effect)                   # sentinel, batch, cleared log
+    publish(stream_id, effect)                 # Appended, Changed
+
+`now` is the store's own clock, in seconds. It is read inside the step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self
+
+from resumable_core import Change, FeedItem, Page, Sentinel
+
+
+class Feed(ABC):
+    """Deliver what happens to one stream, from the moment the subscription was confirmed."""
+
+    @abstractmethod
+    async def receive(self) -> Sequence[FeedItem]:
+        """Wait for news and return all there is, in the order in which it arrived; never empty.
+
+        A feed is allowed to lose, repeat and delay items. What it knows to have lost — it was
+        disconnected, its bounded buffer overflowed — it reports as `Interrupted`, after it is
+        connected again. It reconnects by itself, for as long as it takes.
+
+        A cancelled call loses nothing: what it would have returned, the next one returns.
+        """
+
+
+class Backend(ABC):
+    """Keep streams. An async context manager: no call before it is entered or after it is left.
+
+    Ids are valid when they get here. All calls may be made concurrently, from any task of the
+    event loop in which the backend was entered. All of them may raise `BackendUnavailable`: the
+    store did not answer, a change may have been applied or not, and may be repeated as it is.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `BackendUnavailable` when the store cannot be reached."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect. Streams stay as they are."""
+        return
+
+    @property
+    @abstractmethod
+    def may_forget(self) -> bool:
+        """Say whether the store may lose what it has acknowledged.
+
+        Producers then linger a little after the end, to restore it.
+        """
+
+    @property
+    @abstractmethod
+    def connected_since(self) -> float:
+        """Return when the store was last (re)connected, in seconds of the event loop's clock.
+
+        `-inf` where connections do not exist. An observer must have watched for a whole lease
+        before it may take a silent producer for a dead one.
+        """
+
+    @abstractmethod
+    async def apply(self, stream_id: str, change: Change) -> Sentinel:
+        """Carry out one change and return the sentinel after it.
+
+        Atomic: load, `decide`, store and publish happen as one step for every other caller, in
+        every process. The order in which batches are published is the order of their seqs, and an
+        end is published after the last batch.
+
+        Raises `StreamNotFound`, `StreamExists` or `Fenced` as `decide` does, with nothing changed,
+        and `BackendFull` when a stated limit is reached. Cancellation leaves the change applied or
+        not applied, never half. Every change may be repeated: the repeat returns the same.
+        """
+
+    @abstractmethod
+    async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
+        """Return the sentinel and at most `limit` events after the seq `after`, in one atomic step.
+
+        Applies `Observe(connected_for)` first. Reading an unknown stream returns the sentinel
+        `ABSENT` and leaves nothing behind. A page may hold fewer events than asked for, but at
+        least one if there is one. Cancellation and repetition change nothing.
+        """
+
+    @abstractmethod
+    def follow(self, stream_id: str, *, events: bool) -> AbstractAsyncContextManager[Feed]:
+        """Subscribe to what happens to a stream.
+
+        Entering returns when the subscription is confirmed: whatever is applied afterwards is
+        delivered, unless the feed loses it. Without `events`, only changes of state are. The stream
+        need not exist, and following creates nothing. Leaving ends the subscription.
+        """
+
+    @abstractmethod
+    def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
+        """Yield the id and the sentinel of every known stream, in any order.
+
+        What is there during the whole scan is yielded once; what comes or goes meanwhile may or
+        may not be. Memory is bounded by one page.
+        """

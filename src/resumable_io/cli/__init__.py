@@ -1,0 +1,44 @@
+"""The `resumable` command; each of its subcommands is a module of this package.
+
+    demo.py         `resumable demo`: a chat page whose answers survive anything
+    _app.py         the demo's web application
+    _plugs.py       cutting open responses in the middle
+    _answers.py     where its answers come from: a recording, the built-in text, a real model
+    _providers.py   which part of a model provider's chunk is text
+    _progress.py    what the terminal shows of running answers
+    page/           what the browser gets
+
+It needs the extra `cli`: `pip install "resumable-io[cli]"`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import typer
+
+EXTRA: Final = frozenset({"typer", "rich", "starlette", "uvicorn", "httpx2"})
+
+
+def main() -> None:
+    """Run the `resumable` command."""
+    try:
+        app = _command()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        sys.exit(f'resumable: {error.name} is missing; try: pip install "resumable-io[cli]"')
+    app()
+
+
+def _command() -> typer.Typer:
+    import typer
+
+    from resumable_io.cli.demo import demo
+
+    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app.callback(help="Answers that survive a refresh.")(lambda: None)
+    app.command()(demo)
+    return app

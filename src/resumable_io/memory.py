@@ -1,0 +1,223 @@
+"""Streams in the memory of one process: `EventLog` behind wake-ups."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Self
+
+from anyio import current_time
+from anyio.lowlevel import checkpoint
+
+from resumable_core import (
+    ABSENT,
+    Append,
+    Appended,
+    BackendFull,
+    Change,
+    Changed,
+    Claim,
+    Effect,
+    EventLog,
+    Expire,
+    FeedItem,
+    Interrupted,
+    Page,
+    Sentinel,
+    State,
+)
+
+from ._wakeup import Wakeup
+from .abc import Backend, Feed
+
+FEED_ITEMS: Final = 256
+"""Items that wait in one feed at most: a follower that is slower reads the log instead."""
+
+EVENT_OVERHEAD: Final = 256
+STREAM_OVERHEAD: Final = 2048
+"""Bytes that an event and a stream are reckoned to take beyond the data."""
+
+KEPT_AFTER_EVICTION: Final = 0.9
+"""Share of the limit down to which ended streams are evicted, so that one pass lasts a while."""
+
+
+class MemoryBackend(Backend):
+    """Keep streams in this process; nothing survives it.
+
+    `max_bytes` bounds all logs together, data plus 256 bytes an event and 2 KiB a
+    stream (256 MiB). When it is
+    reached, ended streams go first, those that would expire soonest before the others. When only
+    active ones are left, claims and appends raise `BackendFull`, so that sources wait.
+    """
+
+    def __init__(self, *, max_bytes: int = 256 * 2**20) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._logs: dict[str, EventLog] = {}
+        self._expiries: list[tuple[float, str]] = []  # a heap; one entry a stream
+        self._scheduled: set[str] = set()
+        self._feeds: dict[str, set[_MemoryFeed]] = {}
+
+    @property
+    def may_forget(self) -> bool:
+        """Return False: what this process has acknowledged lives as long as its producers."""
+        return False
+
+    @property
+    def connected_since(self) -> float:
+        """Return -inf: the store is this process."""
+        return -math.inf
+
+    async def apply(self, stream_id: str, change: Change) -> Sentinel:
+        """Carry out one change and return the sentinel after it; see `Backend.apply`.
+
+        Cancelled, it has changed nothing.
+        """
+        await checkpoint()
+        now = current_time()
+        if isinstance(change, Claim | Append):
+            self._make_room(now)
+        return self._apply(stream_id, change, now).sentinel
+
+    async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
+        """Return the sentinel and the events after `after`; see `Backend.read`."""
+        await checkpoint()
+        log = self._logs.get(stream_id)
+        if log is None:
+            return Page(ABSENT, after, first_seq=1)
+        before, now = log.sentinel, current_time()
+        size = _size(log)
+        page = log.read(after, now, limit=limit, connected_for=connected_for)
+        self._keep(stream_id, log, size)
+        self._publish(stream_id, before, Effect(page.sentinel))
+        return page
+
+    @asynccontextmanager
+    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
+        """Subscribe to what happens to a stream; see `Backend.follow`."""
+        await checkpoint()
+        feed = _MemoryFeed(events=events)
+        feeds = self._feeds.setdefault(stream_id, set())
+        feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            feeds.discard(feed)
+            if not feeds:
+                self._feeds.pop(stream_id, None)
+
+    def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
+        """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
+        return _Scan(self._logs)
+
+    def _apply(self, stream_id: str, change: Change, now: float) -> Effect:
+        log = self._logs.get(stream_id) or EventLog()
+        before, size = log.sentinel, _size(log)
+        effect = log.apply(change, now)
+        self._keep(stream_id, log, size)
+        self._publish(stream_id, before, effect)
+        return effect
+
+    def _keep(self, stream_id: str, log: EventLog, size_before: int) -> None:
+        if log.sentinel is ABSENT:
+            if self._logs.pop(stream_id, None) is not None:
+                self._bytes -= size_before
+            return
+        if stream_id not in self._logs:
+            self._logs[stream_id] = log
+            size_before = 0
+            if stream_id not in self._scheduled:
+                self._schedule(stream_id, log)
+        self._bytes += _size(log) - size_before
+
+    def _publish(self, stream_id: str, before: Sentinel, effect: Effect) -> None:
+        after = effect.sentinel
+        changed = (before.state, before.epoch) != (after.state, after.epoch)
+        for feed in self._feeds.get(stream_id, ()):
+            if effect.batch is not None and feed.events:
+                feed.put(Appended(effect.batch))
+            if changed:
+                feed.put(Changed(after))
+
+    def _schedule(self, stream_id: str, log: EventLog) -> None:
+        self._scheduled.add(stream_id)
+        heapq.heappush(self._expiries, (log.sentinel.expires_at, stream_id))
+
+    def _make_room(self, now: float) -> None:
+        """Forget what has expired, and what has ended as far as its room is needed."""
+        while self._expiries and self._expiries[0][0] <= now:
+            _, stream_id = heapq.heappop(self._expiries)
+            self._scheduled.discard(stream_id)
+            self._apply(stream_id, Expire(), now)
+            if (log := self._logs.get(stream_id)) is not None:
+                self._schedule(stream_id, log)
+        if self._bytes > self._max_bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        ended = (
+            (log.sentinel.expires_at, stream_id)
+            for stream_id, log in self._logs.items()
+            if log.sentinel.state is not State.ACTIVE
+        )
+        for _, stream_id in sorted(ended):
+            if self._bytes <= self._max_bytes * KEPT_AFTER_EVICTION:
+                break
+            log = self._logs.pop(stream_id)
+            self._bytes -= _size(log)
+            self._publish(stream_id, log.sentinel, Effect(ABSENT))
+        self._scheduled &= self._logs.keys()
+        self._expiries = [entry for entry in self._expiries if entry[1] in self._scheduled]
+        heapq.heapify(self._expiries)
+        if self._bytes > self._max_bytes:
+            raise BackendFull(
+                f"active streams hold more than {self._max_bytes} bytes: raise max_bytes, lower "
+                "the retention, or use a backend that keeps streams outside of this process"
+            )
+
+
+class _Scan:
+    """Iterate over streams. No generator, since a scan that is left early is closed by nobody."""
+
+    def __init__(self, logs: Mapping[str, EventLog]) -> None:
+        self._logs = logs
+        self._ids = iter(tuple(logs))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str, Sentinel]:
+        await checkpoint()
+        for stream_id in self._ids:
+            log = self._logs.get(stream_id)
+            if log is not None and log.sentinel.known and current_time() < log.sentinel.expires_at:
+                return stream_id, log.sentinel
+        raise StopAsyncIteration
+
+
+class _MemoryFeed(Feed):
+    def __init__(self, *, events: bool) -> None:
+        self.events = events
+        self._items: deque[FeedItem] = deque()
+        self._wakeup = Wakeup()
+
+    def put(self, item: FeedItem) -> None:
+        if len(self._items) >= FEED_ITEMS:
+            self._items.clear()
+            item = Interrupted()
+        self._items.append(item)
+        self._wakeup.wake()
+
+    async def receive(self) -> Sequence[FeedItem]:
+        while not self._items:
+            await self._wakeup.wait()
+        items = tuple(self._items)
+        self._items.clear()
+        return items
+
+
+def _size(log: EventLog) -> int:
+    return STREAM_OVERHEAD + log.size + EVENT_OVERHEAD * log.count

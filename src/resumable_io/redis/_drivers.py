@@ -1,0 +1,53 @@
+"""Choose the driver for a client or a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sniffio import current_async_library
+
+from resumable_core import InvalidInput
+
+from ._port import Driver
+
+
+def driver_for(client: object, timeout: float) -> Driver:
+    """Return the driver for a client, or for a URL the one that suits the running event loop.
+
+    `timeout` is for how many seconds a client that is made here waits for connections and answers.
+    Raises `InvalidInput` for anything else, and `ImportError` naming the extra that is missing.
+    """
+    on_asyncio = current_async_library() == "asyncio"
+    match _library_of(client) or ("redis" if on_asyncio else "coredis"):
+        case "redis" if on_asyncio:
+            with _extra("redis"):
+                from ._redis_py import RedisPyDriver
+            return RedisPyDriver(client, timeout)
+        case "coredis":
+            with _extra("trio"):
+                from ._coredis import CoredisDriver
+            return CoredisDriver(client, timeout)
+        case _:
+            raise InvalidInput("redis-py does not run on trio: hand in a coredis client, or a URL")
+
+
+def _library_of(client: object) -> str | None:
+    """Return the name of the library that a client belongs to; None for a URL."""
+    if isinstance(client, str):
+        return None
+    for base in type(client).__mro__:
+        for library, package in (("redis", "redis.asyncio"), ("coredis", "coredis")):
+            if f"{base.__module__}.".startswith(f"{package}."):
+                return library
+    raise InvalidInput(
+        f"expected a URL, a redis.asyncio or a coredis client, got {type(client).__name__}"
+    )
+
+
+@contextmanager
+def _extra(name: str) -> Generator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{error}: pip install 'resumable-io[{name}]'") from error

@@ -1,0 +1,206 @@
+"""One connection that carries the live messages of all streams of a process.
+
+Every subscriber of a channel has a bounded buffer of its own. The connection reconnects by itself,
+with backoff and jitter; after that, and after an overflow, subscribers are told `Interrupted`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from anyio import create_task_group, current_time, fail_after, sleep
+
+from resumable_core import BackendError, BackendUnavailable, FeedItem, Interrupted
+from resumable_io._wakeup import Wakeup
+from resumable_io.abc import Feed
+
+from ._port import Confirmed, Driver, Listener, Published, first_of
+
+FEED_ITEMS: Final = 256
+"""Items that wait for one subscriber at most."""
+
+FIRST_RETRY: Final = 0.05
+LONGEST_RETRY: Final = 2.0
+"""Seconds before reconnecting, at first and at most; doubled each time, with jitter."""
+
+
+class Subscriber(Feed):
+    """Receive what is published on some channels."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        self.channels = channels
+        self._unconfirmed = set(channels)
+        self._in_force = False
+        self._items: deque[FeedItem] = deque()
+        self._changed = Wakeup()
+
+    async def in_force(self) -> None:
+        """Wait until the subscription is confirmed for the first time."""
+        while not self._in_force:
+            await self._changed.wait()
+
+    def confirmed(self, channel: str) -> None:
+        """Take that the subscription to a channel is in force, for the first time or again."""
+        again = self._in_force and channel not in self._unconfirmed
+        self._unconfirmed.discard(channel)
+        if again or (self._in_force and not self._unconfirmed):
+            self.put(Interrupted())
+        elif not self._unconfirmed:
+            self._in_force = True
+            self._changed.wake()
+
+    def disconnected(self) -> None:
+        """Take that nothing is delivered until all channels are confirmed again."""
+        self._unconfirmed = set(self.channels)
+
+    def put(self, item: FeedItem) -> None:
+        """Hand over one item."""
+        if len(self._items) >= FEED_ITEMS:
+            self._items.clear()
+            item = Interrupted()
+        self._items.append(item)
+        self._changed.wake()
+
+    async def receive(self) -> Sequence[FeedItem]:
+        """Wait for news and return all there is; see `Feed.receive`."""
+        while not self._items:
+            await self._changed.wait()
+        items = tuple(self._items)
+        self._items.clear()
+        return items
+
+
+class LiveFeed:
+    """Share one listening connection among all subscribers of a process.
+
+    `home` is a channel of our own, on which nothing is published: it keeps the connection listening
+    while there is no subscriber, and its confirmation tells that the connection stands. It is asked
+    for anew every `timeout` seconds, and the connection given up when that long nothing comes back.
+    """
+
+    def __init__(
+        self, driver: Driver, home: str, read: Callable[[str, bytes], FeedItem], timeout: float
+    ) -> None:
+        self.connected_since = math.inf
+        """When the connection was last made, in seconds of the event loop's clock."""
+        self.error: BackendError | None = None
+        """Why the connection was lost, or could not be made, the last time."""
+        self._driver = driver
+        self._home = home
+        self._read = read
+        self._timeout = timeout
+        self._checking = False
+        self._subscribers: dict[str, set[Subscriber]] = {}
+        self._asked: dict[str, bool] = {}  # channels to subscribe to (True) or to give up (False)
+        self._confirmed: set[str] = set()
+        self._work = Wakeup()
+        self._made = Wakeup()
+
+    @asynccontextmanager
+    async def subscribed(self, channels: Sequence[str]) -> AsyncGenerator[Subscriber, None]:
+        """Subscribe to channels; entered when that is in force, however long it takes."""
+        subscriber = Subscriber(channels)
+        for channel in channels:
+            self._subscribers.setdefault(channel, set()).add(subscriber)
+            if channel in self._confirmed:
+                subscriber.confirmed(channel)
+            else:
+                self._asked[channel] = True
+        self._work.wake()
+        try:
+            await subscriber.in_force()
+            yield subscriber
+        finally:
+            for channel in channels:
+                self._subscribers[channel].discard(subscriber)
+                if not self._subscribers[channel]:
+                    del self._subscribers[channel]
+                    self._confirmed.discard(channel)
+                    self._asked[channel] = False
+            self._work.wake()
+
+    async def stands(self) -> None:
+        """Wait until the connection stands. Raises why it could not be made."""
+        while math.isinf(self.connected_since):
+            if self.error is not None:
+                raise self.error
+            await self._made.wait()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        attempts = 0
+        while True:
+            try:
+                async with self._driver.listening() as listener:
+                    self._asked.clear()
+                    with fail_after(self._timeout):
+                        await listener.subscribe((self._home, *self._subscribers))
+                    async with create_task_group() as tasks:
+                        tasks.start_soon(self._ask, listener)
+                        while True:
+                            with fail_after(2 * self._timeout):
+                                item = await listener.receive()
+                            attempts = 0
+                            self._take(item)
+            except* TimeoutError:
+                self.error = BackendUnavailable("the live feed from Redis is silent")
+            except* BackendError as errors:
+                self.error = first_of(errors)
+            except* Exception as errors:  # noqa: BLE001
+                # Whatever it is, the feed goes on: it serves all streams of the process.
+                self.error = BackendError(f"the Redis client failed: {first_of(errors)!r}")
+            self._lost()
+            self._made.wake()
+            pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(attempts, 10))
+            await sleep(pause * (1 + random.random()) / 2)
+            attempts += 1
+
+    async def _ask(self, listener: Listener) -> None:
+        check_at = current_time() + self._timeout
+        while True:
+            asked, self._asked = self._asked, {}
+            wanted = [channel for channel, wants in asked.items() if wants]
+            unwanted = [channel for channel, wants in asked.items() if not wants]
+            if current_time() >= check_at:
+                wanted.append(self._home)
+                self._checking = True
+                check_at = current_time() + self._timeout
+            if wanted:
+                await listener.subscribe(wanted)
+            if unwanted:
+                await listener.unsubscribe(unwanted)
+            if not self._asked:
+                await self._work.wait(check_at)
+
+    def _take(self, item: Confirmed | Published | None) -> None:
+        match item:
+            case Confirmed(channel):
+                if channel == self._home:
+                    if not self._checking:  # else it is the answer to a check
+                        self.connected_since = current_time()
+                        self._made.wake()
+                    self._checking = False
+                elif channel in self._subscribers:  # not when it was given up meanwhile
+                    self._confirmed.add(channel)
+                for subscriber in self._subscribers.get(channel, ()):
+                    subscriber.confirmed(channel)
+            case Published(channel, payload):
+                if subscribers := self._subscribers.get(channel):
+                    news = self._read(channel, payload)
+                    for subscriber in subscribers:
+                        subscriber.put(news)
+            case None:
+                pass
+
+    def _lost(self) -> None:
+        self.connected_since = math.inf
+        self._checking = False
+        self._confirmed.clear()
+        for subscribers in self._subscribers.values():
+            for subscriber in subscribers:
+                subscriber.disconnected()

@@ -1,0 +1,251 @@
+"""Streams in Redis: every process sees the same, and nothing lives in any of them alone.
+
+A change is decided here and kept there: read the sentinel, let core `decide`, and replace the
+sentinel if it is still the same one. The script that does so appends the batch, publishes it, and
+sets the expiry in the same atomic step. The sentinel that a producer left behind last is
+remembered, so that an append takes one round trip.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
+
+from resumable_core import (
+    RENEWALS_PER_LEASE,
+    Append,
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    Change,
+    Claim,
+    Finish,
+    Message,
+    Observe,
+    Outcome,
+    Page,
+    Renew,
+    Retention,
+    Sentinel,
+    State,
+    StreamError,
+    decide,
+    transition,
+)
+from resumable_io.abc import Backend, Feed
+
+from ._drivers import driver_for
+from ._feed import LiveFeed
+from ._keys import Keys, encoded, keys_of
+from ._port import REPLY_TIMEOUT, Call, Driver
+from ._scan import Scan
+from ._stored import (
+    Stored,
+    clock_ahead,
+    commit_call,
+    look_call,
+    news,
+    page_read,
+    read_call,
+    stored,
+)
+from ._writer import Lane
+
+ATTEMPTS: Final = 50
+"""Times that a change is decided anew because another one came first."""
+
+
+class RedisBackend(Backend):
+    """Keep streams in Redis (6.2 or newer) or Valkey.
+
+    `client`   a URL (`redis://`, `rediss://`, `unix://`), a `redis.asyncio` client on asyncio, or a
+               `coredis` client on asyncio and trio. A client that is handed in stays open.
+    `prefix`   begins the names of all keys and channels: one for each application
+    `timeout`  seconds for which Redis may take to answer, or to be connected to (5)
+
+    A URL is opened with redis-py on asyncio and with coredis on trio. Needs the extra `redis` or
+    `trio`. Three connections serve a process, whatever the number of its streams and consumers.
+    """
+
+    def __init__(
+        self, client: object, *, prefix: str = "resumable", timeout: float = REPLY_TIMEOUT
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._timeout = timeout
+        self._known: dict[str, Stored] = {}
+        self._answering_late_until = -math.inf
+        self._stack: AsyncExitStack
+        self._driver: Driver
+        self._appends: Lane
+        self._others: Lane
+        self._feed: LiveFeed
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `BackendUnavailable` when Redis cannot be reached."""
+        self._driver = driver_for(self._client, self._timeout)
+        self._appends = Lane(self._driver, self._timeout)
+        self._others = Lane(self._driver, self._timeout)
+        home = f"{encoded(self._prefix)}:home"
+        self._feed = LiveFeed(self._driver, home, news, self._timeout)
+        self._stack = AsyncExitStack()
+        try:
+            await self._stack.enter_async_context(self._driver.connected())
+            tasks = await self._stack.enter_async_context(create_task_group())
+            self._stack.callback(tasks.cancel_scope.cancel)
+            for serve in (self._appends.run, self._others.run, self._feed.run):
+                tasks.start_soon(serve)
+            await self._probe()
+        except BaseException as error:
+            await self._close(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect. Streams stay as they are."""
+        await self._close(exc)
+
+    async def _close(self, error: BaseException | None) -> None:
+        # An exception that is not the task groups' own would come back in a group.
+        if isinstance(error, get_cancelled_exc_class()):
+            await self._stack.__aexit__(type(error), error, error.__traceback__)
+        else:
+            await self._stack.aclose()
+
+    async def _probe(self) -> None:
+        """Do once what will be done all the time: what is not allowed here shows now.
+
+        Raises `BackendError`. The stream that it makes has an id that is none, and is gone at once.
+        """
+        stream_id = f"\n{secrets.token_hex(8)}"
+        with move_on_after(self._timeout):
+            await self._feed.stands()
+            try:
+                await self.apply(stream_id, Claim("probe", self._timeout, Retention(keep=0)))
+                async with self.follow(stream_id, events=True) as feed:
+                    await self.apply(stream_id, Append("probe", 1, (Message(""),), 0))
+                    await self.apply(stream_id, Finish("probe", Outcome.DONE, 1))
+                    await feed.receive()
+            except BackendFull:
+                pass  # it can still be read
+            return
+        raise BackendUnavailable(
+            f"Redis did not answer within {self._timeout:g} s: is the address right, "
+            "do both sides use TLS (rediss://) or neither, and may this user publish?"
+        )
+
+    @property
+    def may_forget(self) -> bool:
+        """Return True: a failover or a restart may lose what Redis has acknowledged."""
+        return True
+
+    @property
+    def connected_since(self) -> float:
+        """Return since when Redis answers in time; see `Backend.connected_since`."""
+        return max(
+            self._feed.connected_since, self._others.answering_since, self._answering_late_until
+        )
+
+    @property
+    def _connected_for(self) -> float:
+        return current_time() - self.connected_since
+
+    async def apply(self, stream_id: str, change: Change) -> Sentinel:
+        """Carry out one change and return the sentinel after it; see `Backend.apply`."""
+        if isinstance(change, Claim | Observe):  # maybe not for the first time
+            change = replace(change, connected_for=min(change.connected_for, self._connected_for))
+        keys = keys_of(self._prefix, stream_id)
+        known, fresh = self._known.pop(stream_id, None), False
+        for _ in range(ATTEMPTS):
+            if known is None:
+                known, fresh = await self._look(keys), True
+            try:
+                now = known.now()
+                effect = decide(known.sentinel, change, now)
+            except StreamError:
+                if fresh:
+                    raise
+                known = None
+                continue
+            if effect.sentinel is known.sentinel:
+                if fresh:
+                    return effect.sentinel
+                known = None
+                continue
+            lane = self._appends if isinstance(change, Append) else self._others
+            # A new one each time: no two states share it, not even those of two masters.
+            token = secrets.token_hex(8)
+            reply = await _ask(lane, commit_call(keys, known, token, effect, now))
+            if reply[0] == 1:
+                if effect.sentinel.state is State.ACTIVE and isinstance(change, _PRODUCERS):
+                    self._remember(stream_id, Stored(effect.sentinel, token, clock_ahead(reply[1])))
+                return effect.sentinel
+            known, fresh = stored(keys, reply[1:]), True
+        raise BackendUnavailable(f"{keys.sentinel} is contended: {ATTEMPTS} changes came first")
+
+    async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
+        """Return the sentinel and the events after `after`; see `Backend.read`."""
+        keys = keys_of(self._prefix, stream_id)
+        while True:
+            asked = current_time()
+            reply = await _ask(self._others, read_call(keys, after, limit))
+            known = stored(keys, reply[:5])
+            sentinel = known.sentinel
+            late = current_time() - asked > sentinel.lease / RENEWALS_PER_LEASE
+            if late and sentinel.state is State.ACTIVE:
+                # It may have been frozen, and producers could not renew their leases.
+                self._answering_late_until = current_time()
+            observe = Observe(min(connected_for, self._connected_for))
+            if transition(sentinel, observe, known.now()) is sentinel:
+                break
+            await self.apply(stream_id, observe)
+        return page_read(keys, sentinel, reply[5:], after, limit)
+
+    @asynccontextmanager
+    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
+        """Subscribe to what happens to a stream; see `Backend.follow`."""
+        keys = keys_of(self._prefix, stream_id)
+        channels = (keys.live, keys.state) if events else (keys.state,)
+        async with self._feed.subscribed(channels) as feed:
+            yield feed
+
+    def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
+        """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
+        return Scan(self._driver, self._prefix, self._look)
+
+    def _remember(self, stream_id: str, known: Stored) -> None:
+        """Remember what a producer left behind, and forget one that was silent for a lease."""
+        self._known.pop(stream_id, None)
+        self._known[stream_id] = known
+        longest_silent = next(iter(self._known))
+        former = self._known[longest_silent]
+        if former.now() >= former.sentinel.lease_until:
+            del self._known[longest_silent]
+
+    async def _look(self, keys: Keys) -> Stored:
+        reply = await _ask(self._others, look_call(keys))
+        return stored(keys, reply[:5])
+
+
+_PRODUCERS: Final = (Claim, Append, Renew)
+
+
+async def _ask(lane: Lane, call: Call) -> Any:
+    try:
+        return await lane.ask(call)
+    except BackendUnavailable:
+        raise
+    except BackendError as error:
+        raise type(error)(f"{', '.join(call.keys)}: {error}") from error

@@ -1,0 +1,56 @@
+-- Replace a sentinel if it is still the one that the caller has decided upon, and do what goes with it.
+--
+-- KEYS   1 sentinel (hash)   2 log (stream)
+-- ARGV   1 token that the sentinel must have, "" if it must not exist
+--        2 token and 3 record of the new sentinel; an empty record removes both keys
+--        4 milliseconds from now until the lease runs out   5 … until both keys expire
+--        6 "1" to empty the log
+--        7 batch to append, or ""   8 seq of its first and 9 of its last event   10 its bytes
+--        to keep of the log: 11 lowest seq   12 newest bytes   13 newest milliseconds, or ""
+--        14 publish command   15 channel for the batch, or ""   16 channel for the record, or ""
+-- returns {1, now} when it was replaced
+--         {0, now, token, record, lease, ttl} when it was another: what is there, times in ms
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease', 'bytes')
+if (found[1] or '') ~= ARGV[1] then
+  return {0, now, found[1] or '', found[2] or '', found[3] or '0', redis.call('PTTL', KEYS[1])}
+end
+if ARGV[3] == '' then
+  redis.call('UNLINK', KEYS[1], KEYS[2])
+else
+  local bytes, entry = tonumber(found[4] or 0), ARGV[9] .. '-0'
+  if ARGV[7] ~= '' then
+    -- First of all: where it fails, nothing was changed.
+    bytes = bytes + ARGV[10]
+    redis.call('XADD', KEYS[2], entry, 'first', ARGV[8], 'batch', ARGV[7], 'bytes', bytes, 'time', now)
+  elseif found[1] then
+    -- What adds nothing is written even when memory is full: to a script that has begun to write,
+    -- Redis refuses nothing.
+    redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  end
+  redis.call('HSET', KEYS[1], 'token', ARGV[2], 'record', ARGV[3], 'lease', now + ARGV[4], 'bytes', bytes)
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  if ARGV[6] == '1' then
+    -- Last of all, for the same reason; no batch comes with it.
+    redis.call('UNLINK', KEYS[2])
+  elseif ARGV[7] ~= '' then
+    redis.call('XTRIM', KEYS[2], 'MINID', ARGV[11])
+    local least, since = bytes - ARGV[12], now - (tonumber(ARGV[13]) or now)
+    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    while oldest[1] ~= entry
+      and (tonumber(oldest[2][6] or 0) <= least or tonumber(oldest[2][8] or 0) < since)
+    do
+      redis.call('XDEL', KEYS[2], oldest[1])
+      oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    end
+  end
+end
+if ARGV[15] ~= '' then
+  redis.call(ARGV[14], ARGV[15], ARGV[7])
+end
+if ARGV[16] ~= '' then
+  redis.call(ARGV[14], ARGV[16], ARGV[3])
+end
+return {1, now}

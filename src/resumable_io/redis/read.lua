@@ -1,0 +1,32 @@
+-- Read a sentinel and the batches after a seq.
+--
+-- KEYS   1 sentinel (hash)   2 log (stream)
+-- ARGV   1 seq after which to read   2 batches at most   3 bytes after which no more are added, or 0
+--        to leave the log alone
+-- returns {now, token, record, lease, ttl, first, batches}: times in ms; "" for what is not there;
+--         first is the oldest seq in the log; batches are the raw records, the first of which may
+--         begin at or before the seq
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease')
+local wanted, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+local first = ''
+if most > 0 then
+  local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+  if oldest[1] then
+    first = oldest[1][2][2]
+  end
+end
+local batches, size, from = {}, 0, '(' .. ARGV[1] .. '-0'
+while #batches < wanted and size < most do
+  local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', math.min(32, wanted - #batches))
+  if #entries == 0 then
+    break
+  end
+  for _, entry in ipairs(entries) do
+    batches[#batches + 1] = entry[2][4]
+    size = size + #entry[2][4]
+    from = '(' .. entry[1]
+  end
+end
+return {now, found[1] or '', found[2] or '', found[3] or '0', redis.call('PTTL', KEYS[1]), first, batches}

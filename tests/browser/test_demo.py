@@ -1,0 +1,222 @@
+"""The demo in a browser: reloads, second tabs, cut connections, stop, and the server's end."""
+
+import json
+import re
+import sys
+from contextlib import ExitStack, closing, contextmanager
+from signal import SIGTERM
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.waiting import wait_until
+from tests.servers.serving import ROOT, Server, eventually, process, watched
+
+CHUNKS = [
+    f"Line {n}: grüße 👩‍🚀 aus 東京,\n" if n % 3 else f"**{n}** is a multiple of three 🎉\n\n"
+    for n in range(60)
+]
+WHOLE = "".join(CHUNKS)
+RATE = 20  # chunks a second: an answer takes three seconds, so that there is time to interrupt it
+SHARED = ROOT.parent / "shared" / "recordings" / "openai-chat-text.jsonl"
+
+
+def chunk(delta):
+    """Return a chunk of an OpenAI chat completion."""
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice]}
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """A recorded answer of our own."""
+    lines = [{"role": "assistant", "content": ""}, *({"content": text} for text in CHUNKS)]
+    path = tmp_path_factory.mktemp("demo") / "recording.jsonl"
+    path.write_text("".join(f"{json.dumps(chunk(line))}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def serving_demo(recording, rate=RATE, port=0):
+    """Serve the demo."""
+    options = ["--port", str(port), "--rate", str(rate), "--replay", str(recording)]
+    with process([sys.executable, "-m", "resumable_io", "demo", *options]) as (running, log):
+        address = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text()))
+        with closing(Server("demo", running, int(address[1]), log)) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def shared_demo(recording):
+    with serving_demo(recording) as server:
+        yield server
+
+
+@pytest.fixture
+def demo(shared_demo):
+    """A demo that is shared by the tests: each asks for answers of its own."""
+    with watched(shared_demo):
+        yield shared_demo
+
+
+@pytest.fixture
+def start_demo():
+    """Start a demo for one test alone."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(
+            watched(stack.enter_context(serving_demo(*arguments, **options)))
+        )
+
+
+@pytest.fixture
+def ask(open_page):
+    """Open a demo's page and ask something; the answer has begun."""
+
+    def ask(demo, question="Tell me a story"):
+        page = open_page(f"http://127.0.0.1:{demo.port}/")
+        page.get_by_test_id("prompt").fill(question)
+        page.get_by_test_id("send").click()
+        reach(page, 2)
+        return page
+
+    return ask
+
+
+def reach(page, events):
+    """Wait until the tab has received that many events, and see that the answer still goes on."""
+    wait_until(page, "demo.ids.length >= argument", events)
+    assert page.evaluate("demo.outcome") is None
+
+
+def check_whole(page, expected=WHOLE, outcome="done"):
+    """Wait for the end, and see that the tab has the whole text, each event once."""
+    wait_until(page, "demo.outcome !== null")
+    seen = page.evaluate("({...demo})")
+    assert seen["outcome"] == outcome
+    assert seen["text"] == expected
+    seqs = [int(event_id.split("-")[1]) for event_id in seen["ids"]]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert (seen["gaps"], seen["resets"]) == ([], [])
+
+
+def test_undisturbed(ask, demo):
+    """An answer that nothing interrupts; it is also what the page shows."""
+    page = ask(demo)
+    check_whole(page)
+    expect(page.get_by_test_id("outcome")).to_have_text("done")
+    expect(page.get_by_test_id("answer")).to_contain_text("Line 59: grüße 👩‍🚀 aus 東京,")
+    expect(page.get_by_test_id("question")).to_have_text("Tell me a story")
+
+
+@pytest.mark.parametrize("reloads", [1, 2])
+def test_reload(ask, demo, reloads):
+    """Resume: a page that is reloaded mid-answer has the whole of it at the end, once.
+
+    It is the same answer: the ids are those of the first load.
+    """
+    page = ask(demo)
+    ids = page.evaluate("demo.ids")
+    for number in range(reloads):
+        reach(page, 10 * (number + 1))
+        page.reload()
+    check_whole(page)
+    assert page.evaluate("demo.ids")[: len(ids)] == ids
+    expect(page.get_by_test_id("answer")).to_contain_text("Line 59: grüße 👩‍🚀 aus 東京,")
+
+
+def test_reload_after_the_end(ask, demo):
+    """Resume: an answer that is complete is still there after a reload."""
+    page = ask(demo)
+    check_whole(page)
+    page.reload()
+    check_whole(page)
+
+
+def test_second_tab(ask, open_page, demo):
+    """Resume: a second tab gets what was, then follows live, and sees the very same events."""
+    page = ask(demo)
+    reach(page, 10)
+    second = open_page(page.url)
+    reach(second, 10)
+    reach(second, page.evaluate("demo.ids.length") + 1)
+    check_whole(second)
+    check_whole(page)
+    assert page.evaluate("demo.ids") == second.evaluate("demo.ids")
+
+
+def test_pull_the_plug(ask, demo):
+    """Resume: when connections are cut, the browser comes back by itself, again and again."""
+    page = ask(demo)
+    for number in range(2):
+        reach(page, 10 * (number + 1))
+        page.get_by_test_id("unplug").click()
+        wait_until(page, "demo.reconnects === argument", number + 1)
+        wait_until(page, "demo.state === 'live'")
+    check_whole(page)
+    expect(page.get_by_test_id("reconnects")).to_have_text("2")
+
+
+def test_stop(ask, open_page, demo):
+    """One end: an answer that is stopped in one tab is stopped in all."""
+    page = ask(demo)
+    second = open_page(page.url)
+    reach(second, 5)
+    page.get_by_test_id("stop").click()
+    wait_until(second, "demo.outcome !== null")
+    text = second.evaluate("demo.text")
+    assert WHOLE.startswith(text)
+    assert 0 < len(text) < len(WHOLE)
+    check_whole(second, text, outcome="stopped")
+    check_whole(page, text, outcome="stopped")
+    expect(page.get_by_test_id("footnote")).to_have_text("Stopped here.")
+    page.reload()
+    check_whole(page, text, outcome="stopped")
+
+
+def test_conversation(ask, demo):
+    """A second question goes below the first, and a reload brings both back."""
+    page = ask(demo)
+    check_whole(page)
+    page.get_by_test_id("prompt").fill("And then?")
+    page.get_by_test_id("send").click()
+    wait_until(page, "demo.outcome === null")
+    reach(page, 5)
+    page.reload()
+    check_whole(page)
+    expect(page.locator(".question")).to_have_text(["Tell me a story", "And then?"])
+
+
+def test_server_ends(ask, start_demo, recording):
+    """Draining: the server ends at once although a page listens, and the page does not mistake
+    that for the end of the answer. When it is back, without its memory, the page says so.
+    """
+    demo = start_demo(recording)
+    page = ask(demo)
+    demo.signal(SIGTERM)
+    assert demo.wait() in (0, -SIGTERM)
+    wait_until(page, "demo.state === 'reconnecting'")
+    text = page.evaluate("demo.text")
+    assert page.evaluate("demo.outcome") is None
+    assert text
+    assert WHOLE.startswith(text)
+
+    start_demo(recording, port=demo.port)
+    wait_until(page, "demo.state === 'gone'")
+    assert page.evaluate("demo.text") == text
+    expect(page.get_by_test_id("footnote")).to_contain_text("no longer")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not here")
+def test_real_recording(ask, start_demo):
+    """Resume: an answer that a real model gave, with a reload and a pulled plug on the way."""
+    chunks = [json.loads(line) for line in SHARED.read_text(encoding="utf-8").splitlines()]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    expected = "".join(choice["delta"].get("content") or "" for choice in choices)
+
+    page = ask(start_demo(SHARED, rate=60))
+    reach(page, 20)
+    page.reload()
+    reach(page, 60)
+    page.get_by_test_id("unplug").click()
+    wait_until(page, "demo.reconnects === 1")
+    check_whole(page, expected)

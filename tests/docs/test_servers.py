@@ -1,0 +1,202 @@
+"""The apps in the documentation, on real servers: what the pages promise about them holds."""
+
+import json
+
+import pytest
+
+from resumable_core import parse_last_event_id
+from tests.docs.pages import files, write
+from tests.docs.serving import HYPERCORN, UVICORN, EventStream, serving
+
+SERVED = {
+    "README.md",
+    "docs/tutorial/first-answer.md",
+    "docs/howto/fastapi.md",
+    "docs/howto/starlette.md",
+    "docs/howto/trio.md",
+    "docs/howto/stop-and-authorize.md",
+    "docs/howto/text.md",
+    "docs/howto/from-resumable-sse.md",
+}
+"""The pages with files: each has a test here."""
+
+COUNTED = "".join(f"{number} " for number in range(20))
+
+
+def survives_broken_connections(client, url, whole, pieces=(2, 3), **request):
+    """Read a stream in several connections, and see that it is whole, and was produced once."""
+    stream = EventStream(client, url, **request)
+    for most in pieces:
+        stream.read(most)
+    stream.read()
+    assert stream.text == whole
+    assert stream.events[-1].type == "end"
+    assert json.loads(stream.events[-1].data) == {"outcome": "done", "error": None}
+    assert len(stream.epochs) == 1
+
+    late = EventStream(client, url, **request)  # a page that was reloaded
+    late.read()
+    assert late.events == stream.events
+
+    headers = {"Last-Event-ID": stream.last_event_id}
+    assert client.request(url=url, headers=headers, **stream.request).status_code == 204
+
+
+@pytest.mark.smoke
+def test_readme(tmp_path):
+    directory = write("README.md", tmp_path)
+    assert len(files("README.md")["app.py"].splitlines()) <= 30
+    with serving(directory, *UVICORN, "app:app") as server:
+        whole = "This is written once, however often you reload. "
+        survives_broken_connections(server.client, "/answers/42", whole)
+
+
+# -- Tutorial -----------------------------------------------------------------------------------
+
+TUTORIAL = "docs/tutorial/first-answer.md"
+
+
+def test_tutorial(tmp_path):
+    with serving(write(TUTORIAL, tmp_path), *UVICORN, "app:app") as server:
+        whole = "".join(f"{number} " for number in range(1, 101))
+        survives_broken_connections(server.client, "/answers/one", whole, pieces=(12, 20))
+        page = server.client.get("/")
+        assert page.text == files(TUTORIAL)["page.html"]
+
+
+def test_tutorial_second_tab_and_stop_button(tmp_path):
+    with serving(write(TUTORIAL, tmp_path), *UVICORN, "app:app") as server:
+        first = EventStream(server.client, "/answers/one")
+        first.read(5)
+        second = EventStream(server.client, "/answers/one")
+        second.read(7)
+        assert server.client.post("/answers/one/stop").status_code == 204
+        for tab in (first, second):
+            tab.read()
+            end = json.loads(tab.events[-1].data)
+            assert end == {"outcome": "stopped", "error": "you pressed stop"}
+        assert first.text == second.text
+        assert not first.text.endswith("100 ")
+
+
+def test_tutorial_restart_of_the_server(tmp_path):
+    directory = write(TUTORIAL, tmp_path)
+    with serving(directory, *UVICORN, "app:app") as server:
+        stream = EventStream(server.client, "/answers/one")
+        stream.read(3)
+        server.client.post("/answers/one/stop")
+    with serving(directory, *UVICORN, "app:app") as server:
+        headers = {"Last-Event-ID": stream.last_event_id}
+        assert server.client.get("/answers/one", headers=headers).status_code == 410
+        reloaded = EventStream(server.client, "/answers/one")
+        assert reloaded.read(1)[0].data == "1 "
+        server.client.post("/answers/one/stop")
+
+
+# -- How-to guides ------------------------------------------------------------------------------
+
+
+def test_fastapi(tmp_path):
+    with serving(write("docs/howto/fastapi.md", tmp_path), *UVICORN, "app:app") as server:
+        client = server.client
+        prompt = {"prompt": "what is the answer to everything?"}
+        whole = "You asked: what is the answer to everything? "
+        started = client.post("/answers", json=prompt)
+        assert started.status_code == 201
+        survives_broken_connections(client, f"/answers/{started.json()['id']}", whole)
+        assert client.get("/answers/unknown").status_code == 404
+        survives_broken_connections(client, "/chat/one", whole, method="POST", json=prompt)
+        headers = {"Last-Event-ID": "abc-1"}
+        assert client.post("/chat/two", json=prompt, headers=headers).status_code == 410
+
+
+@pytest.mark.parametrize("command", [UVICORN, HYPERCORN], ids=["uvicorn", "hypercorn"])
+def test_starlette(command, tmp_path):
+    with serving(write("docs/howto/starlette.md", tmp_path), *command, "app:app") as server:
+        client = server.client
+        started = client.post("/answers", json={"prompt": "what is the answer to everything?"})
+        whole = "You asked: what is the answer to everything? "
+        survives_broken_connections(client, f"/answers/{started.json()['id']}", whole)
+        assert client.get("/answers/unknown").status_code == 404
+        assert client.head("/answers/unknown").status_code == 404
+
+
+def test_without_a_framework(tmp_path):
+    with serving(write("docs/howto/starlette.md", tmp_path), *UVICORN, "plain:app") as server:
+        survives_broken_connections(server.client, "/one", COUNTED)
+
+
+def test_trio(tmp_path):
+    with serving(write("docs/howto/trio.md", tmp_path), "serve.py") as server:
+        survives_broken_connections(server.client, "/answers/one", COUNTED)
+
+
+def test_migration_from_resumable_sse(tmp_path):
+    directory = write("docs/howto/from-resumable-sse.md", tmp_path)
+    with serving(directory, *UVICORN, "app:app") as server:
+        whole = "Hello,I'm an AI.Nice to meet you."
+        survives_broken_connections(server.client, "/stream?session_id=abc", whole, pieces=(1, 1))
+        old = EventStream(server.client, "/stream?session_id=abc")
+        headers = {"Last-Event-ID": "1732000000000-0"}  # as Redis makes them
+        gone = server.client.get("/stream?session_id=other", headers=headers)
+        assert gone.status_code == 410
+        old.last_event_id = headers["Last-Event-ID"]
+        old.read()
+        assert json.loads(old.events[0].data)["reason"] in {"unknown", "malformed"}
+        assert old.text == whole
+
+
+def test_stop_and_authorize(tmp_path):
+    directory = write("docs/howto/stop-and-authorize.md", tmp_path)
+    with serving(directory, *UVICORN, "app:app") as server:
+        client = server.client
+        ann, bob = {"X-User": "ann"}, {"X-User": "bob"}
+        url = f"/answers/{client.post('/answers', headers=ann).json()}"
+        assert client.get(url, headers=bob).status_code == 404
+        assert client.delete(url, headers=bob).status_code == 404
+        with client.stream("GET", url, headers=ann) as response:
+            chunks = response.iter_text()
+            assert "data: 0" in next(chunk for chunk in chunks if "data:" in chunk)
+            assert client.delete(url, headers=ann).status_code == 204
+            rest = "".join(chunks)
+        assert '"outcome":"stopped"' in rest
+        assert "stopped by the user" in rest
+
+
+def test_text(tmp_path):
+    with serving(write("docs/howto/text.md", tmp_path), *UVICORN, "app:app") as server:
+        whole = "Schöne Grüße! 👋 That was plain text. "
+        client = server.client
+        with client.stream("GET", "/texts/one") as response:  # leaves in the middle
+            assert "Schöne" in next(chunk for chunk in response.iter_text() if chunk)
+        for offset in (0, 3, 14, 15, 16):
+            rest = client.get("/texts/one", params={"resume_at": offset})
+            assert rest.text == whole[offset:]
+        assert client.get("/texts/one", params={"resume_at": 1000}).status_code == 416
+        assert client.get("/texts/one", params={"resume_at": -1}).status_code == 400
+
+
+# -- Draining -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [("docs/howto/starlette.md", (*UVICORN, "plain:app")), ("docs/howto/trio.md", ("serve.py",))],
+    ids=["uvicorn", "hypercorn-trio"],
+)
+def test_drain(page, command, tmp_path):
+    """SIGTERM ends the response, so that the client reconnects; the answer gets time to finish."""
+    with serving(write(page, tmp_path), *command) as server:
+        url = "/answers/one" if "answers" in files(page).get("serve.py", "") else "/one"
+        with server.client.stream("GET", url) as response:
+            chunks = response.iter_text()
+            next(chunk for chunk in chunks if "data:" in chunk)
+            server.process.terminate()
+            rest = "".join(chunks)
+        assert "event: end" not in rest
+        assert 100 <= int(rest.rpartition("retry: ")[2]) < 1000
+        assert server.process.wait(timeout=30) in (0, -15)
+
+
+def test_an_event_id_of_an_example_is_one():
+    assert str(parse_last_event_id("45a0dd16c609ac14-12").id) == "45a0dd16c609ac14-12"

@@ -1,0 +1,381 @@
+"""The followers' driver: feeds that fail, lose, repeat and delay; the sharing of one follower."""
+
+import gc
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+from anyio import create_task_group, current_time, fail_after, move_on_after, sleep, sleep_forever
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resumable_core import Interrupted, Outcome
+from resumable_io import BackendUnavailable, Feed, Live, MemoryBackend, Streams
+from resumable_io._followers import CONCURRENT_READS
+from resumable_io.memory import FEED_ITEMS
+from tests.io.backends import FaultyBackend
+from tests.io.scripted import Script, data_of, records_of
+
+WHOLE = ["one", "two", "three"]
+LEASE, CHECK, OUTAGE = 15.0, 5.0, 45.0
+
+pytestmark = pytest.mark.virtual_time
+
+
+# What a feed is allowed to do
+
+
+class BadFeed(Feed):
+    """Loses, repeats and delays what another one delivers, as it is told."""
+
+    def __init__(self, feed, faults):
+        self._feed = feed
+        self._faults = faults
+        self._late = []
+
+    async def receive(self):
+        while True:
+            items = [*self._late]
+            self._late.clear()
+            for item in await self._feed.receive():
+                match next(self._faults, "none"):
+                    case "none":
+                        items.append(item)
+                    case "lose":
+                        pass
+                    case "repeat":
+                        items += [item, item]
+                    case "delay":
+                        self._late.append(item)
+                    case "interrupt":
+                        items.append(Interrupted())
+            if items:
+                return items
+
+
+class BadFeeds(MemoryBackend):
+    """What its feeds deliver is unreliable, without that they say so."""
+
+    def __init__(self, faults):
+        super().__init__()
+        self._faults = iter(faults)
+
+    @asynccontextmanager
+    async def follow(self, stream_id, *, events):
+        async with super().follow(stream_id, events=events) as feed:
+            yield BadFeed(feed, self._faults) if events else feed
+
+
+@given(
+    st.lists(st.sampled_from(["none", "lose", "repeat", "delay", "interrupt"]), max_size=40),
+    st.lists(st.sampled_from([0, 0, 0.1, 1, 7]), min_size=1, max_size=20),
+)
+async def test_whatever_a_feed_loses_the_log_has(faults, pauses):
+    """Laws 1, 2 and 7: a live feed may lose, repeat and delay anything, and consumers still get
+    everything, in order, once; at the latest one check interval after it was there.
+    """
+    arrived = {}
+
+    async def source():
+        for number, pause in enumerate(pauses, 1):
+            yield str(number)
+            arrived[number] = current_time()
+            await sleep(pause)
+
+    async with Streams(BadFeeds(faults)) as streams:
+        got = []
+
+        async def consume(subscription):
+            seq = subscription.id.seq
+            async for record in subscription.records():
+                if hasattr(record, "data"):
+                    seq += 1
+                    assert (record.id.seq, record.data) == (seq, str(seq))
+                    assert current_time() <= arrived.get(seq, current_time()) + CHECK + 0.1
+                else:
+                    assert record.outcome is Outcome.DONE
+            got.append(seq)
+
+        async with create_task_group() as group:
+            await streams.start("x", source)
+            group.start_soon(consume, await streams.resume("x"))
+            group.start_soon(consume, await streams.resume("x"))
+            await sleep(1)
+            group.start_soon(consume, await streams.resume("x", Live()))
+    assert got == [len(pauses)] * 3
+
+
+async def test_a_follower_that_was_overrun_reads_the_log():
+    """Law 2: more than its feed holds, while it had no time."""
+    script = Script()
+    backend = MemoryBackend()
+    async with Streams(backend) as streams:
+        subscription = await streams.start("x", script)
+        with move_on_after(1):
+            await anext(subscription)
+        (feed,) = [feed for feed in backend._feeds["x"] if feed.events]
+        feed._items.extend([Interrupted()] * FEED_ITEMS)  # as after a long time without a turn
+        script.put(*WHOLE)
+        script.end()
+        assert await data_of(subscription) == WHOLE
+
+
+async def test_a_silent_feed_is_checked():
+    """Law 7: the death of a producer makes no sound."""
+    backend = BadFeeds(["lose"] * 1000)
+    async with Streams(backend) as streams:
+        script = Script()
+        subscription = await streams.start("x", script)
+        with move_on_after(1):
+            await anext(subscription)
+        start = current_time()
+        script.put("one")
+        assert (await anext(subscription)).data == "one"
+        assert current_time() - start <= CHECK
+        await streams.stop("x")
+        start = current_time()
+        (end,) = await records_of(subscription)
+        assert end.outcome is Outcome.STOPPED
+        assert current_time() - start <= CHECK
+
+
+# Stores that fail
+
+
+async def test_a_feed_that_is_not_to_be_had_is_asked_for_again():
+    backend = FaultyBackend()
+    async with Streams(backend) as streams, create_task_group() as group:
+        script = Script("one")
+        await streams.start("x", script)
+        await sleep(1)
+        backend.refused = {"follow"}
+
+        async def recover():
+            await sleep(10)
+            backend.refused = set()
+            script.put("two")
+            script.end()
+
+        group.start_soon(recover)
+        with fail_after(10 + CHECK):
+            assert await data_of(await streams.resume("x")) == ["one", "two"]
+        assert backend.failures > 3
+
+
+@pytest.mark.parametrize("broken", [{"read"}, {"read", "follow"}, {"read", "follow", "apply"}])
+async def test_consumers_wait_for_a_store_that_comes_back(broken):
+    """An outage that is shorter than the limit costs them time alone; the store is not asked by
+    each of them meanwhile, but by their follower.
+    """
+    backend = FaultyBackend()
+    async with Streams(backend) as streams:
+        script = Script("one")
+        first = await streams.start("x", script)
+        await anext(first)
+        got = []
+
+        async def consume():
+            got.append(await data_of(await streams.resume("x")))
+
+        async with create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(consume)
+            await sleep(1)
+            backend.refused = broken
+            await sleep(LEASE / 2)
+            script.put("two")
+            backend.recover()
+            script.put("three")
+            script.end()
+        assert got == [WHOLE] * 50
+        assert backend.failures < 100
+
+
+async def test_nobody_waits_for_ever_for_a_store():
+    """Law 7: those who wait are told after the length of an outage; and may go on later."""
+    backend = FaultyBackend()
+    async with Streams(backend) as elsewhere, Streams(backend) as streams:
+        script = Script("one")
+        await elsewhere.start("x", script)
+        subscription = await streams.resume("x")
+        await sleep(0.1)
+        assert (await anext(subscription)).data == "one"
+        with move_on_after(1):
+            await anext(subscription)
+        backend.break_down()
+        start = current_time()
+        with pytest.raises(BackendUnavailable):
+            await anext(subscription)
+        assert OUTAGE <= current_time() - start <= OUTAGE + CHECK + 1
+        backend.recover()
+        await sleep(10)
+        with fail_after(LEASE + CHECK):
+            (end,) = await records_of(subscription)
+        assert end.outcome is Outcome.LOST  # its producer gave up earlier
+
+
+async def test_a_feed_with_a_bug_is_logged_and_asked_for_again(caplog):
+    """What no feed may raise harms neither other streams nor, for long, its own."""
+
+    class Buggy(MemoryBackend):
+        bugs = 0
+
+        @asynccontextmanager
+        async def follow(self, stream_id, *, events):
+            async with super().follow(stream_id, events=events) as feed:
+                if events and stream_id == "buggy" and self.bugs < 3:
+                    self.bugs += 1
+                    raise ZeroDivisionError
+                yield feed
+
+    async with Streams(Buggy()) as streams, create_task_group() as group:
+        other, buggy = Script(), Script()
+        others = await streams.start("other", other)
+        subscription = await streams.start("buggy", buggy)
+
+        async def produce():
+            await sleep(10)
+            for script in (other, buggy):
+                script.put("one")
+                script.end()
+
+        group.start_soon(produce)
+        with fail_after(20):
+            assert await data_of(subscription) == ["one"]
+        assert await data_of(others) == ["one"]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 3
+    assert all("'buggy'" in record.getMessage() and record.exc_info for record in errors)
+
+
+# Sharing
+
+
+async def test_one_follower_serves_all():
+    """Laws 8 and 10: however many consumers wait, one follows; the last to leave ends it."""
+    backend = MemoryBackend()
+    async with Streams(backend) as streams:
+        await streams.start("x", Script())
+        subscriptions = [await streams.resume("x") for _ in range(20)]
+        async with create_task_group() as group:
+            for subscription in subscriptions:
+                group.start_soon(records_of, subscription)
+            await sleep(1)
+            assert streams.statistics().subscriptions == 20
+            assert streams.statistics().followers == 1
+            assert len([feed for feed in backend._feeds["x"] if feed.events]) == 1
+            for subscription in subscriptions[1:]:
+                await subscription.aclose()
+            await sleep(1)
+            assert streams.statistics().followers == 1
+            await subscriptions[0].aclose()
+            await sleep(0.1)
+            assert streams.statistics().followers == 0
+            assert not [feed for feed in backend._feeds["x"] if feed.events]
+
+
+async def test_a_stream_that_has_ended_needs_no_follower():
+    class Unfollowed(MemoryBackend):
+        def follow(self, stream_id, *, events):
+            assert not events, "nobody has to wait for anything"
+            return super().follow(stream_id, events=events)
+
+    async with Streams(Unfollowed()) as streams:
+        async with streams.produce("x") as out:
+            for number in range(2000):
+                await out.send(str(number))
+        await sleep(1)
+        assert len(await data_of(await streams.resume("x"))) == 2000
+        assert len(await data_of(await streams.resume("x", Live()))) == 0
+
+
+async def test_returning_consumers_are_served_in_turn():
+    """Law 8: ten thousand who come back at once do not ask the store at once."""
+    reading = most = 0
+
+    class Busy(MemoryBackend):
+        async def read(self, *args, **kwargs):
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await sleep(0.01)
+            reading -= 1
+            return await super().read(*args, **kwargs)
+
+    async with Streams(Busy()) as streams:
+        await data_of(await streams.start("x", WHOLE))
+        got = []
+
+        async def client():
+            got.append(await data_of(await streams.resume("x")))
+
+        async with create_task_group() as group:
+            for _ in range(10 * CONCURRENT_READS):
+                group.start_soon(client)
+    assert got == [WHOLE] * 10 * CONCURRENT_READS
+    assert most == CONCURRENT_READS
+
+
+async def test_a_consumer_that_waits_alone_is_not_forgotten():
+    """A subscription counts while somebody waits in it, even if nobody else holds it."""
+    script = Script()
+    got = []
+    async with Streams() as streams, create_task_group() as group:
+        await streams.start("x", script)
+
+        async def consume():
+            got.extend(await data_of(await streams.resume("x")))
+
+        group.start_soon(consume)
+        await sleep(1)
+        gc.collect()
+        await sleep(3 * CHECK)
+        script.put(*WHOLE)
+        script.end()
+    assert got == WHOLE
+
+
+async def test_a_follower_that_comes_while_the_last_one_leaves():
+    """A new consumer never gets the follower of those who have just left."""
+    script = Script()
+    async with Streams() as streams:
+        await streams.start("x", script)
+        for number in range(20):
+            subscription = await streams.resume("x")
+            async with create_task_group() as group:
+
+                async def receive(subscription=subscription):
+                    with move_on_after(0.5):
+                        async for _ in subscription:
+                            pass
+
+                group.start_soon(receive)
+                for _ in range(number):
+                    await checkpoint()
+                await subscription.aclose()
+        last = await streams.resume("x")
+        script.put(*WHOLE)
+        script.end()
+        with fail_after(10):
+            assert await data_of(last) == WHOLE
+        await sleep(1)
+        assert streams.statistics().followers == 0
+
+
+async def test_a_follow_that_never_returns_can_be_left():
+    class Stuck(MemoryBackend):
+        @asynccontextmanager
+        async def follow(self, stream_id, *, events):
+            if events:
+                await sleep_forever()
+            async with super().follow(stream_id, events=events) as feed:
+                yield feed
+
+    async with Streams(Stuck(), grace=0) as streams:
+        subscription = await streams.start("x", Script())
+        with move_on_after(1):
+            await anext(subscription)
+        await subscription.aclose()
+        await sleep(0.1)
+        assert streams.statistics().followers == 0

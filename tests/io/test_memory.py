@@ -1,0 +1,602 @@
+"""The memory backend: the contract of `abc.py`, with `EventLog` as the oracle, and its bounds."""
+
+import gc
+import math
+
+import pytest
+from anyio import (
+    create_task_group,
+    current_time,
+    fail_after,
+    move_on_after,
+    sleep,
+    wait_all_tasks_blocked,
+)
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resumable_core import (
+    ABSENT,
+    TOP,
+    Appended,
+    BackendFull,
+    Changed,
+    Claim,
+    Delete,
+    EventLog,
+    Fenced,
+    Finish,
+    Interrupted,
+    Message,
+    Observe,
+    Outcome,
+    Renew,
+    Retention,
+    State,
+    Stop,
+    StreamError,
+    StreamExists,
+    StreamNotFound,
+)
+from resumable_io import MemoryBackend
+from resumable_io.memory import EVENT_OVERHEAD, FEED_ITEMS, STREAM_OVERHEAD
+from tests.core.strategies import append, pauses, plans
+from tests.io.cancelling import at_each_await
+
+LEASE, KEEP = 10.0, 100.0
+
+
+def claim(epoch="a", *, keep=KEEP, lease=LEASE, **kwargs):
+    return Claim(epoch, lease, Retention(keep=keep), **kwargs)
+
+
+def texts(*data):
+    return [Message(text) for text in data]
+
+
+async def started(backend, stream_id, *data, epoch="a", **kwargs):
+    await backend.apply(stream_id, claim(epoch, **kwargs))
+    if data:
+        await backend.apply(stream_id, append(epoch, 1, texts(*data)))
+
+
+async def ended(backend, stream_id, *data, **kwargs):
+    await started(backend, stream_id, *data, **kwargs)
+    await backend.apply(stream_id, Finish("a", Outcome.DONE, len(data)))
+
+
+async def read(backend, stream_id, after=0, limit=100):
+    return await backend.read(stream_id, after, limit, connected_for=math.inf)
+
+
+async def data(backend, stream_id):
+    return [event.data for event in (await read(backend, stream_id)).events]
+
+
+async def hear(feed):
+    with fail_after(10):
+        return await feed.receive()
+
+
+def is_empty(backend):
+    """Say whether nothing is left of any stream."""
+    kept = (backend._logs, backend._expiries, backend._scheduled, backend._feeds)
+    return not any(kept) and backend._bytes == 0
+
+
+def is_accounted_for(backend):
+    """Say whether the bytes that are reckoned with are those that are there."""
+    logs = backend._logs.values()
+    there = sum(STREAM_OVERHEAD + log.size + EVENT_OVERHEAD * log.count for log in logs)
+    return backend._bytes == there and backend._logs.keys() <= backend._scheduled
+
+
+def news(items):
+    """Return what a feed has to tell, without what it may tell or not: that a stream has expired,
+    which is noticed when somebody looks, and that one begins again under the epoch it had.
+    """
+    told, state = [], None
+    for item in items:
+        if isinstance(item, Appended):
+            told.append(item)
+        elif item.sentinel.known and state != (item.sentinel.state, item.sentinel.epoch):
+            state = (item.sentinel.state, item.sentinel.epoch)
+            told.append(item)
+    return told
+
+
+# The contract
+
+
+ids = st.sampled_from(["x", "x", "y"])
+changes = st.tuples(st.just("apply"), ids, plans())
+reads = st.tuples(
+    st.just("read"),
+    ids,
+    st.tuples(
+        st.integers(0, 8) | st.just(TOP), st.integers(1, 8), st.sampled_from([0.0, math.inf])
+    ),
+)
+
+
+@pytest.mark.virtual_time
+@given(st.lists(st.tuples(pauses(), changes | changes | reads), max_size=20))
+async def test_it_does_what_the_log_does(steps):
+    """Whatever is done to streams, in any order: the answers and errors are those of `EventLog`,
+    and the feeds tell every batch and every change of state, in order, once.
+    """
+    backend = MemoryBackend()
+    logs = {"x": EventLog(), "y": EventLog()}
+    expected = []
+    async with backend, backend.follow("x", events=True) as feed:
+
+        def oracle(stream_id, act, *args, **kwargs):
+            """Let the oracle answer, and note what the feed has to tell about it."""
+            log = logs[stream_id]
+            before, newest = log.sentinel, log.batches[-1:]
+            answer = act(log, *args, **kwargs)
+            after = log.sentinel
+            if stream_id == "x":
+                if log.batches[-1:] != newest and log.batches:
+                    expected.append(Appended(log.batches[-1]))
+                if (before.state, before.epoch) != (after.state, after.epoch):
+                    expected.append(Changed(after))
+            return answer
+
+        for pause, (kind, stream_id, what) in steps:
+            if pause:
+                await sleep(pause)
+            now = current_time()
+            if kind == "read":
+                after, limit, connected_for = what
+                options = {"limit": limit, "connected_for": connected_for}
+                expected_answer = oracle(stream_id, EventLog.read, after, now, **options)
+                answer = await backend.read(stream_id, after, **options)
+            else:
+                change = what.aimed_at(logs[stream_id].sentinel)
+                try:
+                    expected_answer = oracle(stream_id, EventLog.apply, change, now).sentinel
+                except StreamError as error:
+                    expected_answer = repr(error)
+                try:
+                    answer = await backend.apply(stream_id, change)
+                except StreamError as error:
+                    answer = repr(error)
+            assert answer == expected_answer
+            assert is_accounted_for(backend)
+
+        heard = await hear(feed) if expected else ()
+        assert news(heard) == news(expected)
+        there = {stream_id: sentinel async for stream_id, sentinel in backend.scan()}
+        now = current_time()
+        for log in logs.values():
+            log.read(0, now, connected_for=-math.inf)
+        assert there == {id: log.sentinel for id, log in logs.items() if log.sentinel.known}
+
+
+# Following
+
+
+async def test_a_feed_is_confirmed_before_it_is_handed_out():
+    """Law 2: whatever is applied after `follow` has returned is delivered."""
+    backend = MemoryBackend()
+    async with backend.follow("x", events=True) as feed:
+        await started(backend, "x", "one")
+        claimed, appended = await hear(feed)
+    assert isinstance(claimed, Changed)
+    assert claimed.sentinel.state is State.ACTIVE
+    assert isinstance(appended, Appended)
+    assert [event.data for event in appended.batch.events] == ["one"]
+
+
+async def test_a_feed_without_events_tells_changes_of_state_alone():
+    """A producer watches for stops, and does not hear itself."""
+    backend = MemoryBackend()
+    async with backend.follow("x", events=False) as feed:
+        await ended(backend, "x", "one", "two")
+        items = await hear(feed)
+    assert [item.sentinel.state for item in items] == [State.ACTIVE, State.DONE]
+
+
+async def test_a_feed_tells_of_its_own_stream_alone():
+    backend = MemoryBackend()
+    async with backend.follow("x", events=True) as feed:
+        await ended(backend, "y", "one")
+        await started(backend, "x")
+        items = await hear(feed)
+    assert items == (Changed((await read(backend, "x")).sentinel),)
+
+
+async def test_what_changes_nothing_is_not_told():
+    """Law 6: a repeat is not heard twice."""
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    async with backend.follow("x", events=True) as feed:
+        await started(backend, "x", "one")
+        await backend.apply("x", Renew("a"))
+        await backend.apply("x", Stop())
+        await backend.apply("x", Stop())
+        items = await hear(feed)
+    assert [item.sentinel.state for item in items] == [State.STOPPED]
+
+
+async def test_every_feed_of_a_stream_gets_everything():
+    backend = MemoryBackend()
+    async with (
+        backend.follow("x", events=True) as one,
+        backend.follow("x", events=True) as other,
+    ):
+        await started(backend, "x", "one", "two")
+        assert await hear(one) == await hear(other)
+
+
+async def test_a_feed_waits_for_news():
+    backend = MemoryBackend()
+    heard = []
+    async with backend.follow("x", events=True) as feed, create_task_group() as tasks:
+
+        async def listen():
+            heard.extend(await hear(feed))
+
+        tasks.start_soon(listen)
+        await wait_all_tasks_blocked()
+        assert heard == []
+        with fail_after(10):
+            await started(backend, "x")
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("more", [1, FEED_ITEMS, 3 * FEED_ITEMS])
+async def test_a_feed_that_overflows_says_so(more):
+    """Laws 2 and 8: a feed is bounded, and reports what it had to drop before anything else."""
+    backend = MemoryBackend()
+    await started(backend, "x")
+    async with backend.follow("x", events=True) as feed:
+        last = FEED_ITEMS + more
+        for seq in range(1, last + 1):
+            await backend.apply("x", append("a", seq, texts(str(seq))))
+            assert len(feed._items) <= FEED_ITEMS
+        first, *others = await hear(feed)
+        assert first == Interrupted()
+        kept = [item.batch.first_seq for item in others]
+        assert kept == [*range(last + 1 - len(kept), last + 1)]
+        # Then it tells everything again.
+        await backend.apply("x", append("a", last + 1, texts("next")))
+        (item,) = await hear(feed)
+        assert item.batch.events[0].data == "next"
+
+
+async def test_a_feed_that_is_exactly_full_has_lost_nothing():
+    backend = MemoryBackend()
+    await started(backend, "x")
+    async with backend.follow("x", events=True) as feed:
+        for seq in range(1, FEED_ITEMS + 1):
+            await backend.apply("x", append("a", seq, texts(str(seq))))
+        items = await hear(feed)
+    assert [item.batch.first_seq for item in items] == [*range(1, FEED_ITEMS + 1)]
+
+
+async def test_a_feed_that_was_left_hears_nothing_more():
+    backend = MemoryBackend()
+    async with backend.follow("x", events=True) as feed:
+        pass
+    await started(backend, "x")
+    assert not feed._items
+    assert not backend._feeds
+
+
+# What is kept
+
+
+async def test_asking_leaves_nothing_behind():
+    """Law 9: reads, follows, scans, and changes of what is not there create nothing."""
+    backend = MemoryBackend()
+    assert await read(backend, "x") == await read(backend, "x")
+    assert (await read(backend, "x", after=7)).sentinel is ABSENT
+    assert (await read(backend, "x", after=TOP)).first_seq == 1
+    async with backend.follow("x", events=True):
+        await read(backend, "x")
+    assert [each async for each in backend.scan()] == []
+    assert await backend.apply("x", Observe()) is ABSENT
+    assert await backend.apply("x", Delete()) is ABSENT
+    for change in (Stop(), Renew("a"), append("a", 1, texts("one"))):
+        with pytest.raises(StreamNotFound):
+            await backend.apply("x", change)
+    assert is_empty(backend)
+
+
+@pytest.mark.virtual_time
+async def test_what_was_not_there_takes_no_room_away():
+    """Law 8: asking for the removal of unknown streams, over and over, does not lift the limit."""
+    backend = MemoryBackend(max_bytes=3 * STREAM_OVERHEAD)
+    for number in range(1000):
+        await backend.apply(f"unknown-{number}", Delete())
+        await backend.apply(f"unknown-{number}", Observe())
+    assert is_empty(backend)
+    for number in range(4):
+        await started(backend, f"x-{number}")
+    with pytest.raises(BackendFull):
+        await started(backend, "one too many")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("look", ["read", "claim another", "claim the same"])
+async def test_what_has_expired_is_forgotten(look):
+    """Law 8: an ended stream goes after its time, and leaves nothing in any of the books."""
+    backend = MemoryBackend()
+    for number in range(10):
+        await ended(backend, f"x-{number}", "one")
+        await backend.apply(f"y-{number}", claim())  # and nobody renews it
+    await sleep(LEASE + KEEP)
+    match look:
+        case "read":
+            for number in range(10):
+                for kind in "xy":
+                    assert (await read(backend, f"{kind}-{number}")).sentinel is ABSENT
+            assert not backend._logs
+            assert backend._bytes == 0
+        case "claim another":
+            await started(backend, "z")
+            assert backend._logs.keys() == backend._scheduled == {"z"}
+            assert len(backend._expiries) == 1
+        case "claim the same":
+            await started(backend, "x-0", epoch="b")
+            assert (await read(backend, "x-0")).sentinel.last_seq == 0
+            assert backend._logs.keys() == backend._scheduled == {"x-0"}
+    assert is_accounted_for(backend)
+
+
+@pytest.mark.virtual_time
+async def test_what_is_renewed_stays():
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    for _ in range(50):
+        await sleep(LEASE / 2)
+        await backend.apply("x", Renew("a"))
+        await backend.apply("other", claim())  # makes it look for what has expired
+    assert await data(backend, "x") == ["one"]
+    assert len(backend._expiries) == len(backend._scheduled) == 2
+
+
+@pytest.mark.virtual_time
+async def test_readers_are_told_when_a_stream_expires():
+    """Law 2: what goes away does not go silently."""
+    backend = MemoryBackend()
+    await ended(backend, "x")
+    async with backend.follow("x", events=True) as feed:
+        await sleep(LEASE + KEEP)
+        await started(backend, "y")
+        assert await hear(feed) == (Changed(ABSENT),)
+
+
+@pytest.mark.virtual_time
+async def test_a_lease_that_ran_out_is_recorded_by_who_looks():
+    """Law 7: and those who follow are told."""
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    async with backend.follow("x", events=False) as feed:
+        await sleep(LEASE)
+        page = await backend.read("x", 0, 10, connected_for=LEASE / 2)
+        assert page.sentinel.state is State.ACTIVE  # it has not been watching for a lease
+        page = await backend.read("x", 0, 10, connected_for=LEASE)
+        assert page.sentinel.state is State.LOST
+        assert await hear(feed) == (Changed(page.sentinel),)
+    with pytest.raises(Fenced):
+        await backend.apply("x", Renew("a"))
+
+
+async def test_what_is_refused_changes_nothing():
+    """Check, then change: neither the log nor the books, and nobody is told."""
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    before = await read(backend, "x")
+    async with backend.follow("x", events=True) as feed:
+        with pytest.raises(StreamExists):
+            await backend.apply("x", claim("b"))
+        with pytest.raises(Fenced):
+            await backend.apply("x", append("b", 2, texts("two")))
+        assert not feed._items
+    after = await read(backend, "x")
+    assert (after.sentinel, after.events) == (before.sentinel, before.events)
+    assert is_accounted_for(backend)
+
+
+# Bounds
+
+
+def room_for(*streams):
+    """Return the bytes for some streams, each given as the lengths of its events."""
+    return sum(
+        STREAM_OVERHEAD + sum(EVENT_OVERHEAD + length for length in lengths) for lengths in streams
+    )
+
+
+@pytest.mark.virtual_time
+async def test_what_would_expire_first_is_evicted_first():
+    """Law 8: when the room is used up, ended streams go, in the order in which they would expire,
+    and no more of them than needed.
+    """
+    size = room_for([1000])
+    backend = MemoryBackend(max_bytes=10 * size)
+    for number, keep in enumerate([50, 30, 70, 10, 90, 20, 60, 40, 80, 35]):
+        await ended(backend, f"x-{number}", "." * 1000, keep=keep)
+    assert len(backend._logs) == 10
+    await started(backend, "y")
+    assert len(backend._logs) == 11  # this one has passed the limit, for the next to find
+    await started(backend, "z")
+    # Without the two that would expire first, nine tenths are in use, or less.
+    assert backend._logs.keys() == {*(f"x-{n}" for n in (0, 1, 2, 4, 6, 7, 8, 9)), "y", "z"}
+    assert is_accounted_for(backend)
+
+
+async def test_the_books_do_not_grow_with_what_was_evicted():
+    """Law 8: a stream that was evicted leaves nothing behind until it would have expired."""
+    backend = MemoryBackend(max_bytes=room_for([1000], [1000], [1000], [1000]))
+    for number in range(500):
+        await ended(backend, f"x-{number}", "." * 1000)
+        assert len(backend._logs) <= 5
+        assert len(backend._scheduled) == len(backend._expiries) <= 5
+    assert is_accounted_for(backend)
+
+
+async def test_readers_are_told_when_a_stream_is_evicted():
+    backend = MemoryBackend(max_bytes=room_for([1000]))
+    await ended(backend, "x", "." * 1001)
+    async with backend.follow("x", events=True) as feed:
+        await started(backend, "y")
+        assert await hear(feed) == (Changed(ABSENT),)
+    assert (await read(backend, "x")).sentinel is ABSENT
+
+
+async def test_active_streams_are_never_evicted():
+    """Laws 2 and 8: when only active ones are left, claims and appends are refused, with nothing
+    changed, until there is room again.
+    """
+    backend = MemoryBackend(max_bytes=room_for([1000], [1000]) - 1)
+    await ended(backend, "old", "." * 1000)
+    await started(backend, "x", "." * 1000)
+    await started(backend, "y", "." * 1000)
+    before = backend._bytes
+    for _ in range(3):
+        with pytest.raises(BackendFull, match="raise max_bytes"):
+            await backend.apply("z", claim())
+        with pytest.raises(BackendFull):
+            await backend.apply("x", append("a", 2, texts("more")))
+    assert backend._logs.keys() == {"x", "y"}
+    assert backend._bytes == before
+    assert await data(backend, "x") == ["." * 1000]
+    # Everything else goes on.
+    await backend.apply("x", Renew("a"))
+    await backend.apply("x", Finish("a", Outcome.DONE, 1))
+    # Ended ones make room.
+    await backend.apply("y", append("a", 2, texts("more")))
+    await backend.apply("z", claim())
+    assert backend._logs.keys() == {"y", "z"}
+    assert is_accounted_for(backend)
+
+
+async def test_memory_is_bounded_by_the_limit_and_one_batch():
+    """Law 8, for streams that are long."""
+    limit, batch = room_for([1000] * 20), [1000] * 5
+    backend = MemoryBackend(max_bytes=limit)
+    for stream in range(5):
+        await started(backend, f"x-{stream}")
+        try:
+            for number in range(10):
+                first_seq = 1 + number * len(batch)
+                await backend.apply(
+                    f"x-{stream}", append("a", first_seq, texts(*("." * size for size in batch)))
+                )
+                assert backend._bytes <= limit + room_for(batch)
+        except BackendFull:
+            await backend.apply(f"x-{stream}", Finish("a", Outcome.DONE, 0))
+
+
+# Scanning
+
+
+async def test_a_scan_yields_what_is_there_once():
+    """What is there during the whole scan is yielded once; what comes or goes may or may not be."""
+    backend = MemoryBackend()
+    for number in range(20):
+        await started(backend, f"stays-{number}")
+        await started(backend, f"goes-{number}")
+    seen = []
+    async for stream_id, sentinel in backend.scan():
+        seen.append(stream_id)
+        assert sentinel.epoch == "a"
+        await started(backend, f"comes-{len(seen)}")
+        for number in range(20):
+            await backend.apply(f"goes-{number}", Delete())
+    stayed = [stream_id for stream_id in seen if stream_id.startswith("stays")]
+    assert sorted(stayed) == sorted({f"stays-{number}" for number in range(20)})
+    assert len(seen) == len({*seen})
+
+
+@pytest.mark.virtual_time
+async def test_a_scan_passes_over_what_is_not_there_for_readers():
+    backend = MemoryBackend()
+    await ended(backend, "expired", keep=1)
+    await ended(backend, "deleted")
+    await backend.apply("deleted", Delete())
+    await ended(backend, "kept")
+    await sleep(1)
+    assert [stream_id async for stream_id, _ in backend.scan()] == ["kept"]
+
+
+async def test_a_scan_can_be_left_early():
+    """No generator is left open, about which trio would warn."""
+    backend = MemoryBackend()
+    await started(backend, "x")
+    await started(backend, "y")
+    async for _ in backend.scan():
+        break
+    gc.collect()
+    await checkpoint()
+
+
+# Cancellation
+
+
+@at_each_await(at_least=2)
+async def test_a_cancelled_change_is_made_or_not(cut):
+    """Law 10: never half, and its repeat is the same."""
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    change = append("a", 2, texts("two", "three"))
+    async with backend.follow("x", events=True) as feed:
+        await cut(backend.apply("x", change))
+        assert await data(backend, "x") in (["one"], ["one", "two", "three"])
+        await backend.apply("x", change)
+        assert await data(backend, "x") == ["one", "two", "three"]
+        assert len(await hear(feed)) == 1
+    assert is_accounted_for(backend)
+
+
+@at_each_await(at_least=2)
+async def test_a_cancelled_read_changes_nothing(cut):
+    backend = MemoryBackend()
+    await started(backend, "x", "one")
+    page = await cut(read(backend, "x"))
+    assert page in (None, await read(backend, "x"))
+    await cut(read(backend, "y"))
+    assert backend._logs.keys() == {"x"}
+
+
+@at_each_await(at_least=2)
+async def test_a_cancelled_follow_leaves_nothing(cut):
+    backend = MemoryBackend()
+
+    async def follow():
+        async with backend.follow("x", events=True):
+            await checkpoint()
+
+    await cut(follow())
+    assert is_empty(backend)
+
+
+async def test_a_cancelled_receive_loses_nothing():
+    """What it would have returned, the next one returns."""
+    backend = MemoryBackend()
+    async with backend.follow("x", events=True) as feed:
+        with move_on_after(0):
+            await hear(feed)
+        await started(backend, "x", "one")
+        with move_on_after(0) as scope:
+            await checkpoint()  # cancelled, with news waiting
+        assert scope.cancelled_caught
+        assert len(await hear(feed)) == 2
+
+
+@at_each_await(at_least=4)
+async def test_a_cancelled_scan_can_be_begun_again(cut):
+    backend = MemoryBackend()
+    for number in range(3):
+        await started(backend, f"x-{number}")
+
+    async def scan():
+        return [stream_id async for stream_id, _ in backend.scan()]
+
+    await cut(scan())
+    assert await scan() == ["x-0", "x-1", "x-2"]

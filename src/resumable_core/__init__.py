@@ -15,6 +15,8 @@ The layout, in the order in which things depend on each other:
     _sentinel    THE lifecycle table: state × input → state
     _log         EventLog: append, read, trim; the reference semantics
     _codec       batches and sentinels as bytes, for stores and live feeds
+    _run         the messages that a producer holds: kept for repair, to be appended
+    _lane        one command to a store at a time, and pauses after failures
     _producer    claim, buffer, flush, renew, finish; restores what the store lost
     _follower    merges live feed and log into one contiguous window
     _cursor      one consumer's place: replay, live, gap, end

@@ -1,17 +1,8 @@
 """The producer machine: claim, buffer, flush, renew, finish; and restore what the store lost.
 
-The machine holds one run of messages and two marks in it:
-
-          kept for repair      to be appended
-        ┌─────────────────┐┌───────────────────┐
-    …   5   6   7   8   9   10  11  12  13  14
-                        ▲                   ▲
-                      acked               last offered
-
-A reply tells how far the store got; that is `acked`. Whatever lies behind it is appended next, so
-that a first append, a repeat, a batch that gathered meanwhile, and a tail that a failover swallowed
-are all the same command. Where `acked` falls before the run itself, nobody has the events between:
-`Recover` skips their seqs, and readers are told by a `Gap`.
+What the store lacks of its run of messages (`_run.py`) is appended next, after each reply; where
+the store has fallen behind the run itself, nobody has the events between: `Recover` skips their
+seqs, and readers are told by a `Gap`.
 
 The driver has two lanes, so that a renewal never queues behind an append:
 
@@ -30,10 +21,8 @@ changes nothing; once the source has ended, the write lane alone is listened to.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
 from ._changes import Append, Claim, Finish, Observe, Recover, Renew
@@ -48,16 +37,14 @@ from ._errors import (
     StreamNotFound,
 )
 from ._ids import EventId
+from ._lane import Lane
 from ._lineage import Lineage
 from ._records import Event, Message, Outcome
+from ._run import Run
 from ._sentinel import ABSENT, Sentinel, State
 
 RENEWALS_PER_LEASE: Final = 3
 """Two renewals may be lost before a lease runs out."""
-
-FIRST_RETRY: Final = 0.05
-LONGEST_RETRY: Final = 2.0
-"""Seconds before the first repeat, and at most; doubled each time, with jitter."""
 
 LINGER_INTERVAL: Final = 1.0
 """Seconds between two looks at a stream that has ended but might be lost again."""
@@ -102,47 +89,6 @@ WriteCommand: TypeAlias = Claim | Append | Recover | Finish | Observe
 Command: TypeAlias = WriteCommand | Renew
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Keep what is known of a lane: one command under way at most, and pauses after failures."""
-
-    at: float
-    """When the next command may be asked for."""
-    busy: bool = False
-    """Whether a command is under way."""
-    failures: int = 0
-    """Commands since the last answer whose outcome is unknown."""
-    asked: float = -math.inf
-    """When the first command since the last answer was asked for."""
-    full: BackendFull | None = None
-    """Why the last command failed, if the store had no room."""
-
-    @property
-    def unanswered(self) -> bool:
-        """Say whether the store owes an answer."""
-        return self.busy or self.failures > 0
-
-    def ask(self, now: float) -> None:
-        """Note that a command is under way."""
-        if not self.unanswered:
-            self.asked = now
-        self.busy = True
-
-    def answered(self) -> None:
-        """Note an answer."""
-        self.busy = False
-        self.failures = 0
-        self.full = None
-
-    def failed(self, now: float, jitter: float, longest: float, error: BackendError | None) -> None:
-        """Note that no answer will come, and pause for `longest` seconds at most."""
-        self.full = error if isinstance(error, BackendFull) else None
-        pause = min(LONGEST_RETRY, longest, FIRST_RETRY * 2 ** min(self.failures, 10))
-        self.at = now + pause * (1 + jitter) / 2
-        self.busy = False
-        self.failures += 1
-
-
 class Producer:
     """Decide what a producer asks of the store. Times are seconds of the caller's own clock.
 
@@ -162,17 +108,11 @@ class Producer:
 
         self._claim = claim
         self._limits = limits
-        # The run of messages with their sizes: up to _acked they are kept, after it to be appended.
-        self._messages: deque[tuple[Message, int]] = deque()
-        self._first = 1
-        self._acked = 0
-        self._characters_before = 0
         self._lineage = Lineage()
-        self._kept_bytes = 0
-        self._unacked_bytes = 0
+        self._run = Run()
 
-        self._writes = _Lane(now)
-        self._renewals = _Lane(now)
+        self._writes = Lane(now)
+        self._renewals = Lane(now)
         self._heard = now  # the last reply
         self._started = now
         self._waiting_since = now
@@ -191,13 +131,13 @@ class Producer:
     @property
     def has_room(self) -> bool:
         """Say whether another message may be offered now; when not, the source waits."""
-        limits = self._limits
-        return self._unacked < limits.buffer_count and self._unacked_bytes < limits.buffer_bytes
+        run, limits = self._run, self._limits
+        return run.unacked < limits.buffer_count and run.unacked_bytes < limits.buffer_bytes
 
     @property
     def flushed(self) -> bool:
         """Say whether the store has acknowledged everything that was offered."""
-        return self._unacked == 0
+        return self._run.unacked == 0
 
     def offer(self, message: Message, now: float) -> None:
         """Take a message from the source. To be called while `source_wanted` and `has_room`.
@@ -210,8 +150,7 @@ class Producer:
                 f"a message has at most {self._limits.message_bytes} bytes, got {size}: "
                 "yield smaller pieces, or raise message_bytes"
             )
-        self._messages.append((message, size))
-        self._unacked_bytes += size
+        self._run.push(message, size)
         self._waiting_since = now
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
@@ -225,10 +164,9 @@ class Producer:
     @property
     def kept(self) -> tuple[Event, ...]:
         """Return the newest events that the store has acknowledged, as far as they are held."""
-        count = max(0, self._acked + 1 - self._first)
         return tuple(
             Event(EventId(self._claim.epoch, seq), message.data, message.type)
-            for seq, (message, _) in enumerate(islice(self._messages, count), self._first)
+            for seq, message in self._run.kept()
         )
 
     # What the driver asks
@@ -303,7 +241,6 @@ class Producer:
         """
         hopeful = (BackendUnavailable,) if isinstance(command, Claim) else _HOPEFUL
         if error is not None and not isinstance(error, hopeful):
-            self._answered(command)
             self._close(error)
             return
         # A store that is back is to hear of the producer before anybody may take it for dead.
@@ -324,16 +261,12 @@ class Producer:
     # The rules
 
     @property
-    def _unacked(self) -> int:
-        return self._first + len(self._messages) - 1 - self._acked
-
-    @property
     def _has_work(self) -> bool:
-        return not self._source_runs or self._store_forgot or self._unacked > 0
+        return not self._source_runs or self._store_forgot or self._run.unacked > 0
 
     @property
     def _store_forgot(self) -> bool:
-        return self.sentinel.state is State.ABSENT or self._acked < self._first - 1
+        return self.sentinel.state is State.ABSENT or self._run.torn
 
     def _next_write(self, now: float) -> WriteCommand | None:
         match self.phase:
@@ -341,11 +274,10 @@ class Producer:
                 return self._claim
             case Phase.PRODUCING if self._store_forgot:
                 return self._recover()
-            case Phase.PRODUCING if self._unacked:
+            case Phase.PRODUCING if self._run.unacked:
                 return self._append()
             case Phase.PRODUCING if self.outcome is not None:
-                last_seq = self._first + len(self._messages) - 1
-                return Finish(self._claim.epoch, self.outcome, last_seq, self.reason)
+                return Finish(self._claim.epoch, self.outcome, self._run.last, self.reason)
             case Phase.LINGERING if now < self._linger_until:
                 # Without judging: a lease that ran out while the store was away is its own.
                 return Observe(connected_for=0.0)
@@ -358,18 +290,17 @@ class Producer:
                 assert_never(self.phase)
 
     def _append(self) -> Append:
-        start = self._acked + 1 - self._first
-        messages = tuple(message for message, _ in islice(self._messages, start, None))
+        messages = self._run.to_append()
         characters = sum(message.characters for message in messages)
-        return Append(self._claim.epoch, self._acked + 1, messages, characters)
+        return Append(self._claim.epoch, self._run.acked + 1, messages, characters)
 
     def _recover(self) -> Recover:
         claim = self._claim
         return Recover(
             claim.epoch,
             self._lineage,
-            last_seq=self._first - 1,
-            characters=self._characters_before,
+            last_seq=self._run.before,
+            characters=self._run.characters_before,
             lease=claim.lease,
             retention=claim.retention,
             metadata=claim.metadata,
@@ -390,31 +321,14 @@ class Producer:
     def _begin(self, sentinel: Sentinel, now: float) -> None:
         self.phase = Phase.PRODUCING
         self._lineage = sentinel.lineage
-        self._acked = sentinel.last_seq
-        self._first = sentinel.last_seq + 1
-        self._characters_before = sentinel.characters
+        self._run.begin_after(sentinel.last_seq, sentinel.characters)
         self._started = self._waiting_since = now
 
     def _store_has(self, last_seq: int, now: float) -> None:
         """Move the mark to what the store has, and let go of what is kept beyond the limits."""
         was_full = not self.has_room
-        low, high = sorted((self._acked, last_seq))
-        start, stop = (max(0, seq + 1 - self._first) for seq in (low, high))
-        size = sum(size for _, size in islice(self._messages, start, stop))
-        if last_seq < self._acked:
-            size = -size
-        self._unacked_bytes -= size
-        self._kept_bytes += size
-        self._acked = last_seq
-        limits = self._limits
-        while self._acked >= self._first and (
-            self._acked - self._first >= limits.buffer_count
-            or self._kept_bytes > limits.buffer_bytes
-        ):
-            message, size = self._messages.popleft()
-            self._first += 1
-            self._kept_bytes -= size
-            self._characters_before += message.characters
+        self._run.acknowledge(last_seq)
+        self._run.forget(count=self._limits.buffer_count, size=self._limits.buffer_bytes)
         if was_full and self.has_room:
             self._waiting_since = now
 
@@ -477,7 +391,7 @@ class Producer:
     def _source_runs(self) -> bool:
         return self.phase is Phase.PRODUCING and self.outcome is None
 
-    def _lane_of(self, command: Command) -> _Lane:
+    def _lane_of(self, command: Command) -> Lane:
         return self._renewals if isinstance(command, Renew) else self._writes
 
     def _answered(self, command: Command) -> None:

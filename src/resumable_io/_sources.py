@@ -22,7 +22,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Final, Self, TypeAlias, TypeGuard, cast
+from typing import Final, Protocol, Self, TypeAlias, TypeGuard, cast
 
 from anyio import CapacityLimiter, move_on_after, to_thread
 
@@ -198,7 +198,7 @@ class _Threaded:
 
     async def aclose(self) -> None:
         self._left.set()
-        if not self._busy.locked():
+        if not self._busy.locked() and (_closes(self._iterator) or _closes(self._items)):
             await to_thread.run_sync(self._close, limiter=self._limiter, abandon_on_cancel=True)
 
     def _step(self) -> object:
@@ -214,14 +214,17 @@ class _Threaded:
 
     def _close(self) -> None:
         with self._busy:
-            if self._iterator is not self._items:
-                _close(self._iterator)
-            _close(self._items)
+            for each in {id(each): each for each in (self._iterator, self._items)}.values():
+                if _closes(each):
+                    each.close()
 
 
-def _close(source: object) -> None:
-    if callable(method := getattr(source, "close", None)):
-        method()
+def _closes(source: object) -> TypeGuard[_Closable]:
+    return callable(getattr(source, "close", None))
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
 
 
 _EXHAUSTED: Final = object()

@@ -486,6 +486,7 @@ def test_a_finished_cursor_tells_nothing_more():
     assert consumer.read() == ()
     stream.log.apply(Delete(), stream.now)
     assert consumer.read() == ()
+    assert consumer.read() == ()
 
 
 # Gaps

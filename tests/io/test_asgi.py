@@ -177,6 +177,26 @@ async def test_a_stream_is_served_as_text(response_class):
 
 
 @of_both
+async def test_what_is_large_is_sent_in_slices(response_class):
+    """A client that stops reading makes the server hold one slice, not the whole page."""
+    text = "0123456789abcde\n" * 20_000
+    async with hasty() as streams:
+        client, sizes = Client(), []
+
+        async def send(message):
+            sizes.append(len(message.get("body", b"")))
+            await client.send(message)
+
+        await response_class(streams, "x", [text, "end"])(client.scope, client.receive, send)
+        assert client.complete
+        assert max(sizes) <= asgi.SLICE_BYTES
+        if response_class in SSE:
+            assert client.data == [text, "end"]
+        else:
+            assert client.text == f"{text}end"
+
+
+@of_both
 async def test_the_headers_keep_proxies_from_holding_it_up(response_class):
     async with hasty() as streams:
         client = await get(response_class(streams, "x", WHOLE))

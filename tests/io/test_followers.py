@@ -3,6 +3,7 @@
 import gc
 import logging
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from anyio import create_task_group, current_time, fail_after, move_on_after, sleep, sleep_forever
@@ -217,15 +218,14 @@ async def test_nobody_waits_for_ever_for_a_store():
 
 async def test_a_feed_with_a_bug_is_logged_and_asked_for_again(caplog):
     """What no feed may raise harms neither other streams nor, for long, its own."""
+    bugs = []
 
     class Buggy(MemoryBackend):
-        bugs = 0
-
         @asynccontextmanager
         async def follow(self, stream_id, *, events):
             async with super().follow(stream_id, events=events) as feed:
-                if events and stream_id == "buggy" and self.bugs < 3:
-                    self.bugs += 1
+                if events and stream_id == "buggy" and len(bugs) < 3:
+                    bugs.append(current_time())
                     raise ZeroDivisionError
                 yield feed
 
@@ -245,8 +245,39 @@ async def test_a_feed_with_a_bug_is_logged_and_asked_for_again(caplog):
             assert await data_of(subscription) == ["one"]
         assert await data_of(others) == ["one"]
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 3
+    assert len(errors) == len(bugs) == 3
     assert all("'buggy'" in record.getMessage() and record.exc_info for record in errors)
+    assert all(later - earlier >= 1 for earlier, later in pairwise(bugs))  # it does not spin
+
+
+async def test_a_read_with_a_bug_is_logged_and_repeated(caplog):
+    class Buggy(BadFeeds):
+        bug = False
+
+        async def read(self, *args, **kwargs):
+            if self.bug:
+                self.bug = False
+                raise ZeroDivisionError
+            return await super().read(*args, **kwargs)
+
+    backend, script = Buggy(["lose"] * 1000), Script()
+    async with Streams(backend) as streams, create_task_group() as group:
+        subscription = await streams.start("x", script)
+        got = []
+
+        async def consume():
+            got.extend(await data_of(subscription))
+
+        group.start_soon(consume)
+        await sleep(1)
+        backend.bug = True  # met by the next check
+        script.put(*WHOLE)
+        await sleep(2 * CHECK)
+        script.end()
+        await sleep(CHECK + 1)
+        assert got == WHOLE
+    assert "'x'" in caplog.text
+    assert not backend.bug
 
 
 # Sharing

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from resumable_core import Append, End, Gap, Outcome, ProducerLimits, State
 from resumable_io import (
     BackendError,
+    BackendFull,
     BackendUnavailable,
     MemoryBackend,
     StreamExists,
@@ -218,6 +219,21 @@ async def test_sources_wait_while_the_store_is_full():
         assert small._items  # it is not asked for more than there is room for
         big.end()  # an ended stream makes room
         assert await data_of(subscription) == [str(number) for number in range(1200)]
+
+
+async def test_a_store_that_stays_full_ends_the_stream(caplog):
+    """Nothing waits for ever, and the reason is told."""
+    backend = MemoryBackend(max_bytes=100_000)
+    async with Streams(backend, grace=0) as streams:
+        await anext(await streams.start("big", Script("." * 90_000)))
+        subscription = await streams.start("small", Script(*map(str, range(2000))))
+        start = current_time()
+        *events, end = await records_of(subscription)
+        assert [event.data for event in events] == [str(number) for number in range(len(events))]
+        assert (end.outcome, end.error) == (Outcome.FAILED, "the store is full")
+        assert OUTAGE <= current_time() - start <= OUTAGE + LEASE
+        with pytest.raises(BackendFull, match="raise max_bytes"):
+            await streams.start("another", WHOLE)
 
 
 async def test_a_stop_is_noticed_without_a_feed():

@@ -670,6 +670,18 @@ async def test_what_may_block_is_closed_in_a_thread():
     assert source.thread is not threading.current_thread()
 
 
+@pytest.mark.virtual_time(wait_for_threads=False)
+async def test_what_has_nothing_to_close_needs_no_thread():
+    """Not even when all of them are taken by sources that block."""
+    limiter = CapacityLimiter(1)
+    await limiter.acquire_on_behalf_of("somebody")
+    for source in (ITEMS, iter(ITEMS), AsyncIterator(), lambda: ITEMS):
+        await close(source, limiter)
+    assert current_time() == 0
+    await close(generator(), limiter)
+    assert current_time() == CLEANUP_SECONDS
+
+
 async def test_opening_closes_whatever_happens():
     limiter = CapacityLimiter(1)
     for make in CLOSABLES:

@@ -23,6 +23,7 @@ from resumable_core import (
     After,
     AtCharacter,
     Beginning,
+    Delete,
     End,
     EventId,
     Gap,
@@ -541,6 +542,28 @@ async def test_delete_removes_a_stream_at_once():
         assert await data_of(await streams.start("x", WHOLE)) == WHOLE
 
 
+async def test_a_stream_that_is_deleted_while_it_is_resumed_is_gone():
+    """StreamExpired for whoever has a part of it, else StreamNotFound."""
+
+    class Racing(MemoryBackend):
+        reads = 0
+
+        async def read(self, stream_id, *args, **kwargs):
+            self.reads += 1
+            if self.reads == self.delete_at:
+                await self.apply(stream_id, Delete())
+            return await super().read(stream_id, *args, **kwargs)
+
+    for position, delete_at, error in [("a-1", 1, StreamExpired), (None, 2, StreamNotFound)]:
+        backend = Racing()
+        backend.delete_at = math.inf
+        async with hasty(backend) as streams:
+            await data_of(await streams.start("x", WHOLE))
+            backend.reads, backend.delete_at = 0, delete_at
+            with pytest.raises(error):
+                await streams.start_or_resume("x", Script(), position)
+
+
 async def test_a_reader_of_a_deleted_and_restarted_stream_is_reset():
     """Law 2: what it has is void, and it is told so."""
     async with hasty() as streams:
@@ -962,7 +985,7 @@ async def test_sending_waits_for_room():
         async with streams.produce("x") as out:
             for number in range(16):
                 await out.send(str(number))
-                assert len(out._driver._machine._messages) <= 8
+                assert len(out._driver._machine._run._messages) <= 8
         assert current_time() - start >= 3
         assert len(await data_of(await streams.resume("x"))) == 16
 

@@ -57,6 +57,11 @@ class Story:
         return events[-1].data if events else ""
 
     @property
+    def number(self) -> int:
+        """Return which of its producer's messages that is."""
+        return read_message(self.heard)[1]
+
+    @property
     def finished(self) -> bool:
         """Say whether an end was received."""
         return bool(self.records) and isinstance(self.records[-1], End)
@@ -194,10 +199,7 @@ class History:
             if story.outcome is Outcome.DONE and heard != sent.count:
                 yield f"done after {heard} of {sent.count} messages of {sent.producer}"
             if self.keeps and heard < sent.acked:
-                yield (
-                    f"over after {heard} messages of {sent.producer}, "
-                    f"of which {sent.acked} are kept"
-                )
+                yield f"over after {heard} of {sent.acked} kept messages of {sent.producer}"
 
     def _last_heard(self, story: Story, producer: Sent | None) -> Sent | None:
         """Return whose messages a story ends with; the first producer's when it has none."""

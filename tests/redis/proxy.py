@@ -7,6 +7,7 @@ async with proxied(server) as proxy:
     with proxy.stalled(): …         connections stay, nothing gets through
     proxy.lose_replies(b"…")        what holds these bytes is applied, and its reply lost
     proxy.messages = my_filter      live messages are lost, repeated or delayed
+    proxy.deafen()                  connections that listen hear nothing any more
     proxy.upstream = other          what connects from now on gets to another server
 """
 
@@ -66,6 +67,7 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._open = Event()
         self._open.set()
+        self._feeds_flow = False
         self._losing: list[bytes] = []
         self._hang = False
 
@@ -102,9 +104,9 @@ class Proxy:
             connection.cut()
 
     @contextmanager
-    def stalled(self):
-        """Hold everything back for the length of a block, in both directions."""
-        self._open = Event()
+    def stalled(self, *, feeds: bool = True):
+        """Hold everything back for the length of a block, in both directions; or all but feeds."""
+        self._open, self._feeds_flow = Event(), not feeds
         try:
             yield
         finally:
@@ -118,11 +120,16 @@ class Proxy:
         self._losing += markers
         self._hang = hang
 
+    def deafen(self) -> None:
+        """Hold back whatever comes over the connections that listen now; they stay."""
+        for connection in self._connections:
+            connection.deafen()
+
     # What connections ask
 
-    async def opened(self) -> None:
+    async def opened(self, *, feed: bool = False) -> None:
         """Wait while nothing is to get through."""
-        while not self._open.is_set():
+        while not (self._open.is_set() or (feed and self._feeds_flow)):
             await self._open.wait()
 
     def loses(self, request: bytes) -> bool:
@@ -176,7 +183,11 @@ class _Connection:
         self._scope = CancelScope()
         self._end = b""  # of what came before, since what is looked for may come in two pieces
         self._listens = False
+        self._deaf = False
         self._mute = False
+
+    def deafen(self) -> None:
+        self._deaf = self._listens
 
     def cut(self) -> None:
         self._scope.cancel()
@@ -189,7 +200,7 @@ class _Connection:
 
     async def _forward_requests(self) -> None:
         while data := await _receive(self._client):
-            await self._proxy.opened()
+            await self._proxy.opened(feed=self._listens)
             request, self._end = self._end + data, data[-OVERLAP:]
             self._listens = self._listens or b"SUBSCRIBE\r\n" in request
             self._mute = self._mute or self._proxy.loses(request)
@@ -199,11 +210,13 @@ class _Connection:
     async def _forward_replies(self) -> None:
         buffer = b""
         while data := await _receive(self._server):
-            await self._proxy.opened()
+            await self._proxy.opened(feed=self._listens)
             if self._mute:
                 self._proxy.lost += 1
                 if not self._proxy.hang:
                     break
+                continue
+            if self._deaf:
                 continue
             buffer += data
             if self._listens and self._proxy.messages is not None:

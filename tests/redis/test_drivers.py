@@ -14,7 +14,7 @@ import coredis
 import pytest
 import redis
 import redis.asyncio
-from anyio import create_task_group, current_time, fail_after, sleep
+from anyio import Event, create_task_group, current_time, fail_after, move_on_after
 
 from resumable_core import (
     BackendError,
@@ -32,17 +32,11 @@ from resumable_io.redis._coredis import CoredisDriver
 from resumable_io.redis._port import REPLY_TIMEOUT
 from resumable_io.redis._redis_py import RedisPyDriver
 from tests.core.strategies import append
+from tests.redis.steps import PATIENCE, wait_for
 
-PATIENCE = 20
 ONLY_REDIS_PY = pytest.mark.parametrize("pair", ["asyncio-redis-py"], indirect=True)
 ONLY_COREDIS = pytest.mark.parametrize("pair", ["asyncio-coredis"], indirect=True)
 ONLY_TRIO = pytest.mark.parametrize("pair", ["trio-coredis"], indirect=True)
-
-
-async def wait_for(condition):
-    """Wait until something is the case."""
-    while not condition():
-        await sleep(0.001)
 
 
 async def works(backend, stream_id="x"):
@@ -321,6 +315,15 @@ async def test_somebody_who_never_answers_is_an_error(open_backend):
             await enter(open_backend, f"redis://127.0.0.1:{port}", timeout=1.0)
 
 
+async def test_who_gives_up_waiting_is_let_go(open_backend):
+    """Law 10: an application that is told to stop while it starts does so."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        with fail_after(REPLY_TIMEOUT), move_on_after(0.1) as scope:
+            await enter(open_backend, f"redis://127.0.0.1:{port}")
+        assert scope.cancelled_caught
+
+
 class Http(socketserver.StreamRequestHandler):
     """Answers whatever it is asked as a web server would."""
 
@@ -366,23 +369,23 @@ async def test_connections_do_not_depend_on_streams_and_consumers(open_streams, 
     async def consume(subscription):
         texts.append("".join([event.data async for event in subscription]))
 
-    async def produce(streams, several):
-        async with create_task_group() as tasks:
-            productions = [streams.produce(f"{several}-{number}") for number in range(several)]
-            for production in productions:
-                await production.__aenter__()
-                tasks.start_soon(consume, await streams.resume(production.stream_id))
+    async def produce(streams, stream_id, counted):
+        async with streams.produce(stream_id) as production:
+            tasks.start_soon(consume, await streams.resume(stream_id))
             for part in "abc":
-                for production in productions:
-                    await production.send(part)
-            await wait_for(lambda: streams.statistics().subscriptions == several)
-            counts[several] = len(redis_server.clients())
-            for production in productions:
-                await production.__aexit__(None, None, None)
+                await production.send(part)
+            await counted.wait()
 
     async with open_streams() as streams:
-        with fail_after(PATIENCE):
-            await produce(streams, 1)
-            await produce(streams, 200)
+        for several in (1, 200):
+            counted = Event()
+            async with create_task_group() as tasks:
+                for number in range(several):
+                    tasks.start_soon(produce, streams, f"{several}-{number}", counted)
+                await wait_for(
+                    lambda several=several: streams.statistics().subscriptions == several
+                )
+                counts[several] = len(redis_server.clients())
+                counted.set()
     assert texts == ["abc"] * 201
     assert counts[1] <= counts[200] <= 4

@@ -65,6 +65,19 @@ async def test_all_messages_are_lost(redis_server, pair):
             await running.progress()
 
 
+async def test_the_feed_goes_deaf(redis_server, pair):
+    """It is found out by asking it for an answer, and the connection is made anew."""
+    async with (
+        proxied(redis_server) as proxy,
+        two_processes(pair, redis_server.url, proxy.url, timeout=0.3) as processes,
+        traffic(*processes, count=1) as running,
+    ):
+        connections = proxy.accepted
+        proxy.deafen()
+        await running.until(lambda: proxy.accepted > connections, "it reconnects")
+        await running.progress()
+
+
 async def test_messages_are_published_again_by_hand(redis_server, pair):
     """Old ones, of a stream that runs and of one that was restarted; and garbage."""
     with redis_server.client() as client, client.pubsub() as recorder:

@@ -21,6 +21,7 @@ from resumable_core import (
     Outcome,
     SSEFraming,
     State,
+    StreamExists,
 )
 from resumable_io import Streams
 from resumable_io.asgi import EventStreamResponse, ResponseCut
@@ -121,6 +122,36 @@ async def test_no_stream_is_lost_whose_producer_lives(redis_server, pair, how):
         assert not running.errors
 
 
+@pytest.mark.parametrize("timeout", [0.5, 5.0], ids=["failed", "late"])
+async def test_who_is_back_first_does_not_judge(redis_server, pair, timeout):
+    """Commands hang while the feeds stand; the producers come back last. Meanwhile the leases have
+    run out for whoever looks; and somebody tries to take a stream over, whose claim hangs, too.
+    """
+    async with (
+        proxied(redis_server) as one,
+        proxied(redis_server) as other,
+        two_processes(pair, one.url, other.url, timeout=timeout) as (producing, consuming),
+        traffic(producing, consuming) as running,
+        create_task_group() as tasks,
+    ):
+        refused = []
+
+        async def take_over():
+            with pytest.raises(StreamExists):
+                await consuming.start("stream 0", ["mine"], on_lost="continue")
+            refused.append(True)
+
+        await sleep(LEASE)  # who has watched for that long may judge
+        with one.stalled(feeds=False):
+            with other.stalled(feeds=False):
+                tasks.start_soon(take_over)
+                await sleep(2 * LEASE)
+            await sleep(LEASE / 2)
+        await running.progress()
+        await running.until(lambda: refused, "the claim is refused")
+        assert not running.errors
+
+
 async def test_a_response_goes_on_after_an_outage(redis_server, pair):
     """Heartbeats flow meanwhile, here and in another process."""
     async with (
@@ -177,6 +208,8 @@ async def test_an_outage_that_takes_too_long(redis_server, pair):
             tasks.start_soon(response.run)
         await running.progress(events=30)
         await running.until(lambda: all(r.events for r in responses), "the responses run")
+        proxy.deafen()
+        await running.until(lambda: sent.acked > local.number, "more is kept than was received")
         await proxy.refuse()
         began = current_time()
 
@@ -184,6 +217,7 @@ async def test_an_outage_that_takes_too_long(redis_server, pair):
         assert outage - LEASE < current_time() - began < outage + LEASE + SLOW
         assert local.outcome is Outcome.FAILED
         assert "did not answer" in local.records[-1].error
+        assert local.number >= sent.acked, "what is known to be kept is delivered all the same"
         assert isinstance(sent.error, BackendUnavailable)
 
         with fail_after(PATIENCE), pytest.raises(BackendUnavailable):

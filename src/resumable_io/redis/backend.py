@@ -164,13 +164,14 @@ class RedisBackend(Backend):
 
     async def apply(self, stream_id: str, change: Change) -> Sentinel:
         """Carry out one change and return the sentinel after it; see `Backend.apply`."""
-        if isinstance(change, Claim | Observe):  # maybe not for the first time
-            change = replace(change, connected_for=min(change.connected_for, self._connected_for))
         keys = keys_of(self._prefix, stream_id)
         known, fresh = self._known.pop(stream_id, None), False
         for _ in range(ATTEMPTS):
             if known is None:
                 known, fresh = await self._look(keys), True
+            if isinstance(change, Claim | Observe):  # what it says may be long ago
+                watched = min(change.connected_for, self._connected_for)
+                change = replace(change, connected_for=watched)
             try:
                 now = known.now()
                 effect = decide(known.sentinel, change, now)
@@ -201,12 +202,8 @@ class RedisBackend(Backend):
         while True:
             asked = current_time()
             reply = await _ask(self._others, read_call(keys, after, limit))
-            known = stored(keys, reply[:5])
+            known = self._answered(stored(keys, reply[:5]), asked)
             sentinel = known.sentinel
-            late = current_time() - asked > sentinel.lease / RENEWALS_PER_LEASE
-            if late and sentinel.state is State.ACTIVE:
-                # It may have been frozen, and producers could not renew their leases.
-                self._answering_late_until = current_time()
             observe = Observe(min(connected_for, self._connected_for))
             if transition(sentinel, observe, known.now()) is sentinel:
                 break
@@ -235,8 +232,16 @@ class RedisBackend(Backend):
             del self._known[longest_silent]
 
     async def _look(self, keys: Keys) -> Stored:
+        asked = current_time()
         reply = await _ask(self._others, look_call(keys))
-        return stored(keys, reply[:5])
+        return self._answered(stored(keys, reply[:5]), asked)
+
+    def _answered(self, known: Stored, asked: float) -> Stored:
+        """Note when an answer came late: Redis, too, may have been late for its producers."""
+        late = current_time() - asked > known.sentinel.lease / RENEWALS_PER_LEASE
+        if late and known.sentinel.state is State.ACTIVE:
+            self._answering_late_until = current_time()
+        return known
 
 
 _PRODUCERS: Final = (Claim, Append, Renew)

@@ -1,0 +1,96 @@
+"""The run of messages that a producer holds, with two marks in it.
+
+          kept for repair      to be appended
+        ┌─────────────────┐┌───────────────────┐
+    …   5   6   7   8   9   10  11  12  13  14
+                        ▲                   ▲
+                      acked                last
+
+`acked` is how far the store got, by its own account. Whatever lies behind it is appended next, so
+that a first append, a repeat, a batch that gathered meanwhile, and a tail that a failover swallowed
+are all the same. Where `acked` falls before the run itself, nobody has the events between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+
+from ._records import Message
+
+
+class Run:
+    """Hold consecutive messages of one producer; bytes are those of `Message.size`."""
+
+    def __init__(self) -> None:
+        self.acked = 0
+        """The seq up to which the store has the stream."""
+        self.characters_before = 0
+        """Code points of the stream before the run."""
+        self.unacked_bytes = 0
+        self._kept_bytes = 0
+        self._first = 1
+        self._messages: deque[tuple[Message, int]] = deque()
+
+    def begin_after(self, last_seq: int, characters: int) -> None:
+        """Say where in the stream the run begins: it is claimed, or goes on, after `last_seq`."""
+        self.acked = last_seq
+        self._first = last_seq + 1
+        self.characters_before = characters
+
+    @property
+    def last(self) -> int:
+        """Return the seq of the last message."""
+        return self._first + len(self._messages) - 1
+
+    @property
+    def before(self) -> int:
+        """Return the seq before the first message."""
+        return self._first - 1
+
+    @property
+    def unacked(self) -> int:
+        """Return how many messages, or events that nobody has, the store lacks."""
+        return self.last - self.acked
+
+    @property
+    def torn(self) -> bool:
+        """Say whether the store lacks events that the run holds no more."""
+        return self.acked < self.before
+
+    def push(self, message: Message, size: int) -> None:
+        """Add a message of `size` bytes."""
+        self._messages.append((message, size))
+        self.unacked_bytes += size
+
+    def kept(self) -> Iterable[tuple[int, Message]]:
+        """Return the messages that the store has, with their seqs."""
+        count = max(0, self.acked - self.before)
+        return enumerate((message for message, _ in islice(self._messages, count)), self._first)
+
+    def to_append(self) -> tuple[Message, ...]:
+        """Return the messages that the store lacks. To be called on a run that isn't torn."""
+        start = self.acked - self.before
+        return tuple(message for message, _ in islice(self._messages, start, None))
+
+    def acknowledge(self, last_seq: int) -> None:
+        """Move the mark to what the store has: forward, or back if it has lost something."""
+        low, high = sorted((self.acked, last_seq))
+        start, stop = (max(0, seq - self.before) for seq in (low, high))
+        size = sum(size for _, size in islice(self._messages, start, stop))
+        if last_seq < self.acked:
+            size = -size
+        self.unacked_bytes -= size
+        self._kept_bytes += size
+        self.acked = last_seq
+
+    def forget(self, *, count: int, size: int) -> None:
+        """Let go of the oldest that are kept: at most `count` stay, of at most `size` bytes."""
+        while self.acked > self.before and (
+            self.acked - self.before > count or self._kept_bytes > size
+        ):
+            message, freed = self._messages.popleft()
+            self._first += 1
+            self._kept_bytes -= freed
+            self.characters_before += message.characters

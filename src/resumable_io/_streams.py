@@ -44,6 +44,7 @@ from resumable_core import (
     parse_last_event_id,
 )
 
+from ._backends import open_backend
 from ._followers import Followers, StreamsClosed
 from ._producer import ProducerDriver
 from ._production import Production
@@ -51,7 +52,6 @@ from ._responses import Responses
 from ._sources import Encoder, Source, check_source, close, encode_json
 from ._subscription import Subscription
 from .abc import Backend
-from .memory import MemoryBackend
 
 logger: Final = logging.getLogger("resumable_io")
 
@@ -390,25 +390,6 @@ class Streams:
         if self._left:
             raise StreamsClosed("these Streams were left: their process shuts down")
         return self._stack
-
-
-def open_backend(url: str) -> Backend:
-    """Return the backend for a URL.
-
-    Raises `InvalidInput` for a scheme that no backend has.
-    """
-    match url.partition("://")[0]:
-        case "memory":
-            return MemoryBackend()
-        case "redis" | "rediss" | "unix":
-            from .redis import RedisBackend
-
-            return RedisBackend(url)
-        case scheme:  # the rest of a URL may hold a password
-            raise InvalidInput(
-                f"no backend for {scheme[:20]!r}: expected memory, redis, rediss or unix://, "
-                "or a Backend"
-            )
 
 
 def to_position(position: PositionLike) -> Position:

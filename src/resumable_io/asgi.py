@@ -18,39 +18,43 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import suppress
-from typing import Any, Final, TypeAlias, TypedDict, Unpack
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Mapping
+from typing import Final, TypedDict, Unpack
 
 from anyio import create_task_group, move_on_after
 
 from resumable_core import (
-    AtCharacter,
     BackendError,
-    Beginning,
     Framed,
     Framing,
     Gap,
-    InvalidInput,
     InvalidPosition,
     Position,
     Record,
     Reset,
     ResumableError,
     SSEFraming,
-    StreamExists,
-    StreamExpired,
     StreamNotFound,
     Takeover,
     TextFraming,
     Then,
     encode_retry,
-    parse_last_event_id,
 )
 
+from ._body import Body
 from ._drain import drain_on_sigterm, shutdown_trigger
 from ._followers import StreamsClosed
+from ._http import (
+    Receive,
+    Scope,
+    Send,
+    answer,
+    header,
+    last_event_id,
+    refuse,
+    resume_at,
+    status_of,
+)
 from ._sources import Source
 from ._streams import Streams
 from ._subscription import Subscription
@@ -68,26 +72,7 @@ __all__ = [
     "status_of",
 ]
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
 DEFAULT_HEADERS: Final = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
-
-MAX_OFFSET_DIGITS: Final = 16
-
-SLICE_BYTES: Final = 64 * 1024
-"""Bytes that a server is given at once: what a slow line can take within the send timeout, and what
-a client that has stopped reading makes the server hold."""
-
-
-UNKNOWN_MESSAGE: Final = {"type": "resumable.response.cut"}
-"""Makes whoever receives it fail, which breaks the connection.
-
-To raise is not enough: Starlette's BaseHTTPMiddleware ends the body cleanly when what is behind it
-raises, but not when it fails itself.
-"""
 
 
 class ResponseCut(Exception):
@@ -95,46 +80,6 @@ class ResponseCut(Exception):
 
     Not a `ResumableError`: an application's handlers of those have nothing left to answer.
     """
-
-
-def last_event_id(scope: Scope) -> Position:
-    """Return the position that an event-stream client asks for.
-
-    It is the `Last-Event-ID` header, else the query parameter `last_event_id`, since a page that
-    was reloaded has no header to send. Neither, or an empty one, is the beginning.
-    """
-    text: str | bytes | None = _header(scope, b"last-event-id") or _query(scope, "last_event_id")
-    return parse_last_event_id(text) if text else Beginning()
-
-
-def resume_at(scope: Scope) -> Position:
-    """Return the position that a plain-text client asks for: `?resume_at=` code points.
-
-    Raises `InvalidPosition` when it is not a canonical number of 0 or more.
-    """
-    text = _query(scope, "resume_at")
-    if text is None:
-        return Beginning()
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_OFFSET_DIGITS):
-        raise InvalidPosition("resume_at is a number of characters, 0 or more")
-    return AtCharacter(int(text))
-
-
-def status_of(error: ResumableError) -> int:
-    """Return the HTTP status that tells a client about `error`."""
-    match error:
-        case StreamNotFound():
-            return 404
-        case StreamExists():
-            return 409
-        case StreamExpired():
-            return 410
-        case InvalidInput():
-            return 400
-        case StreamsClosed() | BackendError():
-            return 503
-        case _:
-            return 500
 
 
 class ResponseOptions(TypedDict, total=False):
@@ -199,7 +144,7 @@ class StreamResponse:
         try:
             if scope["method"] == "HEAD":
                 await self._look()
-                await _answer(send, 200, self.raw_response_headers())
+                await answer(send, 200, self.raw_response_headers())
                 return
             subscription = await self._subscribe(scope)
             self._check_open()
@@ -215,11 +160,11 @@ class StreamResponse:
         It gives up for good at any status but 200 (WHATWG HTML, section 9.2.3).
         """
         status, farewell = status_of(error), self.farewell()
-        patient = b"text/event-stream" in (_header(scope, b"accept") or b"")
+        patient = b"text/event-stream" in (header(scope, b"accept") or b"")
         if status == 503 and patient and farewell is not None:
-            await _answer(send, 200, self.raw_response_headers(), farewell)
+            await answer(send, 200, self.raw_response_headers(), farewell)
         else:
-            await _refuse(send, status, str(error))
+            await refuse(send, status, str(error))
 
     async def _look(self) -> None:
         if self._source is not None:
@@ -251,12 +196,12 @@ class StreamResponse:
 
     async def _respond(self, subscription: Subscription, receive: Receive, send: Send) -> None:
         if subscription.finished:
-            await _answer(send, 204, [(b"cache-control", b"no-store")])
+            await answer(send, 204, [(b"cache-control", b"no-store")])
             return
         match tuple(subscription.waiting[:1]):
             case (Gap() | Reset() as record,) if self._cannot_say(record):
                 status, text = (410, "trimmed") if isinstance(record, Gap) else (416, record.reason)
-                await _refuse(send, status, f"the stream cannot be resumed there: {text}")
+                await refuse(send, status, f"the stream cannot be resumed there: {text}")
             case _:
                 await self._stream(subscription, receive, send)
 
@@ -264,7 +209,7 @@ class StreamResponse:
         return self.framing.frame((record,)).then is Then.CUT_OFF
 
     async def _stream(self, subscription: Subscription, receive: Receive, send: Send) -> None:
-        body = _Body(send, self._send_timeout)
+        body = Body(send, self._send_timeout)
         left = False
 
         async def wait_for_disconnect() -> None:
@@ -297,7 +242,7 @@ class StreamResponse:
             raise ResponseCut(f"the response of stream {self._stream_id!r} had to be cut off")
         await body.complete()
 
-    async def _send_records(self, subscription: Subscription, body: _Body) -> Then:
+    async def _send_records(self, subscription: Subscription, body: Body) -> Then:
         """Send records until there is a reason to stop; return what becomes of the response."""
         framed = heartbeat = Framed(self.framing.heartbeat)
         while body.intact and framed.then is Then.GO_ON:
@@ -370,94 +315,3 @@ class TextStreamResponse(StreamResponse):
         if scope.get("http_version") == "1.0":
             raise InvalidPosition("text needs HTTP/1.1: HTTP/1.0 cannot tell a part from the whole")
         return resume_at(scope)
-
-
-class _Body:
-    """Send the body of a response, and know whether a piece of it was left half sent."""
-
-    def __init__(self, send: Send, timeout: float) -> None:
-        self.intact = True
-        self.unwanted = False
-        """Whether the server has said that the client is gone."""
-        self._send = send
-        self._timeout = timeout
-
-    async def start(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send what comes before the body; the same holds as for a piece of it."""
-        await self._deliver(_start(200, headers))
-
-    async def send(self, piece: bytes, *, more: bool = True) -> None:
-        """Send a piece; leaves the body not `intact` when it took too long, or was cancelled."""
-        last = max(0, len(piece) - 1) // SLICE_BYTES * SLICE_BYTES
-        for start in range(0, last, SLICE_BYTES):
-            part = piece[start : start + SLICE_BYTES]
-            await self._deliver({"type": "http.response.body", "body": part, "more_body": True})
-        rest = piece[last:]
-        await self._deliver({"type": "http.response.body", "body": rest, "more_body": more})
-
-    async def complete(self) -> None:
-        """Mark the body as complete."""
-        await self.send(b"", more=False)
-
-    @property
-    def stalled(self) -> bool:
-        """Say whether the client has refused to read for too long."""
-        return not self.intact and not self.unwanted
-
-    async def cut(self, *, patience: float) -> None:
-        """Have the connection broken; to be followed by an exception, for those who ignore it.
-
-        What is asked to break it may not listen before the client reads: wait for `patience`
-        seconds.
-        """
-        with move_on_after(patience), suppress(Exception):
-            await self._send(dict(UNKNOWN_MESSAGE))
-
-    async def _deliver(self, message: Message) -> None:
-        if not self.intact:
-            return
-        self.intact = False
-        with move_on_after(self._timeout) as timer:
-            try:
-                await self._send(message)
-            except OSError:  # the ASGI specification, "Disconnected Client"
-                self.unwanted = True
-                return
-        self.intact = not timer.cancelled_caught
-
-
-def _start(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": list(headers)}
-
-
-async def _answer(
-    send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
-) -> None:
-    await send(_start(status, headers))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _refuse(send: Send, status: int, text: str) -> None:
-    body = text.encode()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        *([(b"retry-after", b"1")] if status == 503 else []),
-    ]
-    await _answer(send, status, headers, body)
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key.lower() == name:
-            return bytes(value)
-    return None
-
-
-def _query(scope: Scope, name: str) -> str | None:
-    query = scope.get("query_string", b"").decode("latin-1")
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key == name:
-            return str(value)
-    return None

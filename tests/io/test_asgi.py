@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from resumable_core import Decoder, EventId, Message, Outcome, Retention, SSEFraming, TextFraming
 from resumable_io import BackendUnavailable, SourceError, State, Streams, asgi, starlette
+from resumable_io._body import SLICE_BYTES
 from resumable_io.asgi import ResponseCut, last_event_id, resume_at, status_of
 from tests.io.backends import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
@@ -189,7 +190,7 @@ async def test_what_is_large_is_sent_in_slices(response_class):
 
         await response_class(streams, "x", [text, "end"])(client.scope, client.receive, send)
         assert client.complete
-        assert max(sizes) <= asgi.SLICE_BYTES
+        assert max(sizes) <= SLICE_BYTES
         if response_class in SSE:
             assert client.data == [text, "end"]
         else:

@@ -1,0 +1,107 @@
+"""Read requests and answer them: what every ASGI application here needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+from resumable_core import (
+    AtCharacter,
+    BackendError,
+    Beginning,
+    InvalidInput,
+    InvalidPosition,
+    Position,
+    ResumableError,
+    StreamExists,
+    StreamExpired,
+    StreamNotFound,
+    parse_last_event_id,
+)
+
+from ._followers import StreamsClosed
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+MAX_OFFSET_DIGITS: Final = 16
+
+
+def last_event_id(scope: Scope) -> Position:
+    """Return the position that an event-stream client asks for.
+
+    It is the `Last-Event-ID` header, else the query parameter `last_event_id`, since a page that
+    was reloaded has no header to send. Neither, or an empty one, is the beginning.
+    """
+    text: str | bytes | None = header(scope, b"last-event-id") or query(scope, "last_event_id")
+    return parse_last_event_id(text) if text else Beginning()
+
+
+def resume_at(scope: Scope) -> Position:
+    """Return the position that a plain-text client asks for: `?resume_at=` code points.
+
+    Raises `InvalidPosition` when it is not a canonical number of 0 or more.
+    """
+    text = query(scope, "resume_at")
+    if text is None:
+        return Beginning()
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_OFFSET_DIGITS):
+        raise InvalidPosition("resume_at is a number of characters, 0 or more")
+    return AtCharacter(int(text))
+
+
+def status_of(error: ResumableError) -> int:
+    """Return the HTTP status that tells a client about `error`."""
+    match error:
+        case StreamNotFound():
+            return 404
+        case StreamExists():
+            return 409
+        case StreamExpired():
+            return 410
+        case InvalidInput():
+            return 400
+        case StreamsClosed() | BackendError():
+            return 503
+        case _:
+            return 500
+
+
+def response_start(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+async def answer(
+    send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+) -> None:
+    await send(response_start(status, headers))
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def refuse(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *([(b"retry-after", b"1")] if status == 503 else []),
+    ]
+    await answer(send, status, headers, body)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key.lower() == name:
+            return bytes(value)
+    return None
+
+
+def query(scope: Scope, name: str) -> str | None:
+    text = scope.get("query_string", b"").decode("latin-1")
+    for key, value in parse_qsl(text, keep_blank_values=True):
+        if key == name:
+            return str(value)
+    return None

@@ -25,6 +25,8 @@ at the top.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
@@ -45,8 +47,8 @@ SLICES: Final = 64
 class FollowerLimits:
     """State the limits of one follower.
 
-    `window_count`     events in the window at most (1,024)
-    `window_bytes`     bytes in the window at most (1 MiB, and one batch)
+    `window_count`     events in the window at most (1,024), and one batch
+    `window_bytes`     bytes in the window at most (1 MiB), and one batch
     `pending`          batches in the merge buffer at most (256); more are read from the log
     `check_interval`   seconds of silence after which the store is asked (5)
     `outage`           seconds for which the store may not answer (45)
@@ -113,6 +115,7 @@ class Follower:
         self._window: list[Event] = []
         self._top = 0  # where the window ends, also when it holds nothing
         self._bytes = 0
+        self._chunks: deque[tuple[int, int]] = deque()  # what came together: last seq, bytes
         self._pending: list[Batch] = []
         self._slices: dict[int, Page] = {}
         self._connected_since = math.inf
@@ -235,7 +238,7 @@ class Follower:
             return
         missing = tuple(event for event in kept if event.id.seq > self._top)
         if self._top + len(missing) >= sentinel.last_seq:
-            self._extend(missing)
+            self._extend(missing, _size(missing))
             self.sentinel = replace(self.sentinel, state=sentinel.state, error=sentinel.error)
             self._changed()
 
@@ -263,7 +266,8 @@ class Follower:
             and batch.first_seq <= self._top + 1
         ):
             self._told = True
-            self._extend(batch.events[self._top + 1 - batch.first_seq :])
+            news = batch.events[self._top + 1 - batch.first_seq :]
+            self._extend(news, batch.size if news is batch.events else _size(news))
             self._changed()
             if not self._stale:
                 self._fetch_at = now + self._limits.check_interval
@@ -307,7 +311,7 @@ class Follower:
         if reached != self._top + len(events):
             self._anchor(theirs)  # a hole, or the store has lost its newest part
             return
-        self._extend(events)
+        self._extend(events, _size(events))
         self.sentinel = theirs
         if self._top < theirs.last_seq:
             self.sentinel = replace(theirs, state=State.ACTIVE, last_seq=self._top, error=None)
@@ -317,21 +321,25 @@ class Follower:
         """Let the window begin at the top, and leave what lies before to the log."""
         self.sentinel = sentinel
         self._window.clear()
+        self._chunks.clear()
         self._bytes = 0
         self._top = sentinel.last_seq
 
-    def _extend(self, events: tuple[Event, ...]) -> None:
+    def _extend(self, events: tuple[Event, ...], size: int) -> None:
         self._window += events
         self._top += len(events)
-        self._bytes += sum(byte_length(event.data) for event in events)
+        self._bytes += size
+        if events:
+            self._chunks.append((self._top, size))
         self.sentinel = replace(self.sentinel, last_seq=self._top)
-        excess, limits = 0, self._limits
-        while len(self._window) - excess > 1 and (
-            len(self._window) - excess > limits.window_count or self._bytes > limits.window_bytes
-        ):
-            self._bytes -= byte_length(self._window[excess].data)
-            excess += 1
-        del self._window[:excess]
+        start, limits = self._top - len(self._window), self._limits
+        end = start
+        while self._top - end > limits.window_count or self._bytes > limits.window_bytes:
+            if len(self._chunks) == 1:
+                break
+            end, size = self._chunks.popleft()
+            self._bytes -= size
+        del self._window[: end - start]
 
     def _top_id(self) -> EventId:
         return self._window[-1].id if self._window else self.sentinel.lineage.id_at(self._top)
@@ -348,6 +356,10 @@ class Follower:
         self._stale = True
         if self._attempts == 0:
             self._fetch_at = now
+
+
+def _size(events: Sequence[Event]) -> int:
+    return sum(byte_length(event.data) + byte_length(event.type or "") for event in events)
 
 
 def _first_seq(batch: Batch) -> int:

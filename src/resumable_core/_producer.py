@@ -116,6 +116,7 @@ class Producer:
         self._heard = now  # the last reply
         self._started = now
         self._waiting_since = now
+        self._offered = False  # whether anything was since the time was taken
         self._linger_until = now
 
     # What the source says and asks
@@ -132,26 +133,29 @@ class Producer:
     def has_room(self) -> bool:
         """Say whether another message may be offered now; when not, the source waits."""
         run, limits = self._run, self._limits
-        return run.unacked < limits.buffer_count and run.unacked_bytes < limits.buffer_bytes
+        return (
+            run.last - run.acked < limits.buffer_count and run.unacked_bytes < limits.buffer_bytes
+        )
 
     @property
     def flushed(self) -> bool:
         """Say whether the store has acknowledged everything that was offered."""
         return self._run.unacked == 0
 
-    def offer(self, message: Message, now: float) -> None:
+    def offer(self, message: Message) -> None:
         """Take a message from the source. To be called while `source_wanted` and `has_room`.
+
+        To be followed by `next_write`, which takes the time.
 
         Raises `InvalidMessage` when it is too large; the machine is then as it was.
         """
-        size = message.size
-        if size > self._limits.message_bytes:
+        if message.size > self._limits.message_bytes:
             raise InvalidMessage(
-                f"a message has at most {self._limits.message_bytes} bytes, got {size}: "
+                f"a message has at most {self._limits.message_bytes} bytes, got {message.size}: "
                 "yield smaller pieces, or raise message_bytes"
             )
-        self._run.push(message, size)
-        self._waiting_since = now
+        self._run.push(message)
+        self._offered = True
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
         """Say that the source has ended (done, failed), or gives its lease up (lost).
@@ -356,6 +360,8 @@ class Producer:
 
     def _check_limits(self, now: float) -> None:
         limits = self._limits
+        if self._offered:
+            self._offered, self._waiting_since = False, now
         if now >= self._outage_at:
             silent = BackendUnavailable(f"the store did not answer for {limits.outage:g} s")
             self._close(self._writes.full or silent)

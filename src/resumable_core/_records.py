@@ -11,7 +11,7 @@ about the past: after a gap it is still valid, after a reset it is void.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -77,29 +77,24 @@ class Message:
 
     data: str | bytes
     type: str | None = None
+    size: int = field(init=False, repr=False, compare=False)
+    """Bytes that data and type take as UTF-8."""
+    characters: int = field(init=False, repr=False, compare=False)
+    """Code points of the data."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be delivered, before anything is stored."""
-        match self.data:
-            case str(text):
-                if not text.isascii():
-                    _check_unicode("data", text)
-            case bytes():
-                pass
-            case _:
-                raise InvalidMessage(f"data is text or bytes, got {type(self.data).__name__}")
+        data = self.data
+        if not isinstance(data, str | bytes):
+            raise InvalidMessage(f"data is text or bytes, got {type(data).__name__}")
+        if isinstance(data, bytes) or data.isascii():
+            size = len(data)
+        else:
+            size = _check_unicode("data", data)
         if self.type is not None:
-            _check_type(self.type)
-
-    @property
-    def size(self) -> int:
-        """Return the bytes that data and type take as UTF-8."""
-        return byte_length(self.data) + (len(self.type.encode()) if self.type else 0)
-
-    @property
-    def characters(self) -> int:
-        """Return the code points of the data."""
-        return character_count(self.data)
+            size += _check_type(self.type)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "characters", character_count(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +168,17 @@ def skip_characters(data: str | bytes, count: int) -> str | bytes:
     return b""
 
 
-def _check_type(type_: str) -> None:
+def _check_type(type_: str) -> int:
     if not type_:
         raise InvalidMessage("an event type is not empty; leave it out for the default")
     if _BREAKS_A_FIELD.search(type_):
         raise InvalidMessage(f"an event type holds no CR, LF or NUL, got {type_[:80]!r}")
     if type_ in RESERVED_TYPES:
         raise InvalidMessage(f"the event types end, gap and reset are reserved, got {type_!r}")
-    if _check_unicode("type", type_) > MAX_TYPE_BYTES:
+    size = _check_unicode("type", type_)
+    if size > MAX_TYPE_BYTES:
         raise InvalidMessage(f"an event type has at most {MAX_TYPE_BYTES} bytes of UTF-8")
+    return size
 
 
 def _check_unicode(field: str, text: str) -> int:

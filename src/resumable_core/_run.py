@@ -28,26 +28,20 @@ class Run:
         """The seq up to which the store has the stream."""
         self.characters_before = 0
         """Code points of the stream before the run."""
+        self.last = 0
+        """The seq of the last message."""
         self.unacked_bytes = 0
         self._kept_bytes = 0
-        self._first = 1
-        self._messages: deque[tuple[Message, int]] = deque()
+        self.before = 0
+        """The seq before the first message."""
+        self._messages: deque[Message] = deque()
 
     def begin_after(self, last_seq: int, characters: int) -> None:
         """Say where in the stream the run begins: it is claimed, or goes on, after `last_seq`."""
         self.acked = last_seq
-        self._first = last_seq + 1
+        self.before = last_seq
+        self.last = last_seq + len(self._messages)
         self.characters_before = characters
-
-    @property
-    def last(self) -> int:
-        """Return the seq of the last message."""
-        return self._first + len(self._messages) - 1
-
-    @property
-    def before(self) -> int:
-        """Return the seq before the first message."""
-        return self._first - 1
 
     @property
     def unacked(self) -> int:
@@ -59,26 +53,27 @@ class Run:
         """Say whether the store lacks events that the run holds no more."""
         return self.acked < self.before
 
-    def push(self, message: Message, size: int) -> None:
-        """Add a message of `size` bytes."""
-        self._messages.append((message, size))
-        self.unacked_bytes += size
+    def push(self, message: Message) -> None:
+        """Add a message."""
+        self._messages.append(message)
+        self.last += 1
+        self.unacked_bytes += message.size
 
     def kept(self) -> Iterable[tuple[int, Message]]:
         """Return the messages that the store has, with their seqs."""
         count = max(0, self.acked - self.before)
-        return enumerate((message for message, _ in islice(self._messages, count)), self._first)
+        return enumerate(islice(self._messages, count), self.before + 1)
 
     def to_append(self) -> tuple[Message, ...]:
         """Return the messages that the store lacks. To be called on a run that isn't torn."""
         start = self.acked - self.before
-        return tuple(message for message, _ in islice(self._messages, start, None))
+        return tuple(islice(self._messages, start, None))
 
     def acknowledge(self, last_seq: int) -> None:
         """Move the mark to what the store has: forward, or back if it has lost something."""
         low, high = sorted((self.acked, last_seq))
         start, stop = (max(0, seq - self.before) for seq in (low, high))
-        size = sum(size for _, size in islice(self._messages, start, stop))
+        size = sum(message.size for message in islice(self._messages, start, stop))
         if last_seq < self.acked:
             size = -size
         self.unacked_bytes -= size
@@ -90,7 +85,7 @@ class Run:
         while self.acked > self.before and (
             self.acked - self.before > count or self._kept_bytes > size
         ):
-            message, freed = self._messages.popleft()
-            self._first += 1
-            self._kept_bytes -= freed
+            message = self._messages.popleft()
+            self.before += 1
+            self._kept_bytes -= message.size
             self.characters_before += message.characters

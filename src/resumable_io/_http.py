@@ -26,6 +26,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+"""What an ASGI application is called with (the ASGI specification, version 3)."""
 
 MAX_OFFSET_DIGITS: Final = 16
 

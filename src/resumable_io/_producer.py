@@ -33,6 +33,7 @@ from resumable_core import (
     Event,
     Fenced,
     Interrupted,
+    Message,
     Outcome,
     Phase,
     Producer,
@@ -136,13 +137,19 @@ class ProducerDriver:
         what cannot be a message. Cancelled, it has not taken the item.
         """
         message = to_message(item, self._encode)
-        while self._machine.source_wanted:
-            if self._machine.has_room:
-                self._machine.offer(message, current_time())
-                self._work.wake()
-                return
+        while not self._offer(message):
             await self._progress.wait()
-        raise self._why_unwanted()
+
+    def _offer(self, message: Message) -> bool:
+        """Hand over a message if there is room for it. Raises what `send` raises."""
+        machine = self._machine
+        if not machine.source_wanted:
+            raise self._why_unwanted()
+        if not machine.has_room:
+            return False
+        machine.offer(message)
+        self._work.wake()
+        return True
 
     async def flush(self) -> None:
         """Wait until the store has acknowledged everything that was sent.
@@ -170,7 +177,9 @@ class ProducerDriver:
                 history = await self._history() if wants_history(source) else None
                 async with opened(source, history, threads) as items:
                     async for item in items:
-                        await self.send(item)
+                        message = to_message(item, self._encode)
+                        if not self._offer(message):
+                            await self.send(message)
             except Exception as error:
                 if self._machine.source_wanted:
                     logger.exception("the source of stream %r failed", self.stream_id)

@@ -117,12 +117,13 @@ class Subscription:
         Raises `StreamGap` and `StreamReset`, after which it goes on, and in place of an end that
         was not a success `StreamFailed`, `StreamStopped` or `StreamLost`.
         """
-        match await self._one():
-            case Event() as event:
-                return event
+        record = self._next_record() or await self._one()
+        if isinstance(record, Event):
+            return record
+        match record:
             case None | End(outcome=Outcome.DONE):
                 raise StopAsyncIteration
-            case End() | Gap() | Reset() as record:
+            case End() | Gap() | Reset():
                 raise _interruption(record)
 
     async def aclose(self) -> None:
@@ -147,16 +148,22 @@ class Subscription:
 
     async def _one(self) -> Record | None:
         while not self.finished:
-            if self._next < len(self._records):
-                record = self._records[self._next]
-                self._next += 1
-                self._last = record.id
-                if self._cursor.finished and self._next >= len(self._records):
-                    self._detach()
+            if (record := self._next_record()) is not None:
                 return record
             await self._read_on()
         self._detach()
         return None
+
+    def _next_record(self) -> Record | None:
+        """Return the next record if it is here already."""
+        if self._closed or self._next >= len(self._records):
+            return None
+        record = self._records[self._next]
+        self._next += 1
+        self._last = record.id
+        if self._cursor.finished and self._next >= len(self._records):
+            self._detach()
+        return record
 
     async def _read_on(self) -> None:
         """Get to the next records, or a step nearer to them."""

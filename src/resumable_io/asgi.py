@@ -61,8 +61,11 @@ from ._subscription import Subscription
 
 __all__ = [
     "EventStreamResponse",
+    "Receive",
     "ResponseCut",
     "ResponseOptions",
+    "Scope",
+    "Send",
     "StreamResponse",
     "TextStreamResponse",
     "drain_on_sigterm",

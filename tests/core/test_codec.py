@@ -26,7 +26,7 @@ from resumable_core import (
     page_of,
 )
 from resumable_core._codec import VERSION
-from tests.core.strategies import (
+from resumable_core.testing import (
     append,
     epochs,
     lineages,

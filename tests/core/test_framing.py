@@ -24,7 +24,7 @@ from resumable_core import (
     TextFraming,
     Then,
 )
-from tests.core.strategies import ends, event_ids, events, gaps_and_resets, records, texts
+from resumable_core.testing import ends, event_ids, events, gaps_and_resets, records, texts
 
 ID = EventId("a", 7)
 sse, text = SSEFraming(), TextFraming()

@@ -39,8 +39,12 @@ def modules(package: str) -> list[Path]:
     return sorted(Path(spec.origin).parent.rglob("*.py"))
 
 
-CORE = [path for path in modules("resumable_core") if path.parent.name != "testing"]
+CORE = [path for path in modules("resumable_core") if "testing" not in path.parts]
+TOOLS = [path for path in modules("resumable_core") if "testing" in path.parts]
 ALL = modules("resumable_core") + modules("resumable_io")
+
+# What the tools for tests need beyond that: a simulated world throws dice, and keeps a queue.
+FOR_TESTS = {"contextlib", "copy", "heapq", "hypothesis", "random", "string", "traceback"}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -79,6 +83,11 @@ def impurities(source: str) -> list[str]:
     return foreign + waiting
 
 
+def is_testing(name: str) -> bool:
+    """Say whether an import is of the tools for tests, from the core or from anywhere."""
+    return "testing" in name.split(".")
+
+
 def event_loops(source: str) -> list[str]:
     """List the event loops that a module imports."""
     return [name for name in imports(source) if name.partition(".")[0] in EVENT_LOOPS]
@@ -90,7 +99,15 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)
 def test_the_core_is_pure(path):
-    assert not impurities(path.read_text(encoding="utf-8"))
+    source = path.read_text(encoding="utf-8")
+    assert not impurities(source)
+    assert not any(map(is_testing, imports(source)))
+
+
+@pytest.mark.parametrize("path", TOOLS, ids=name_of)
+def test_the_tools_for_tests_need_hypothesis_alone(path):
+    foreign = impurities(path.read_text(encoding="utf-8"))
+    assert {name.partition(".")[0] for name in foreign} <= FOR_TESTS
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
@@ -101,6 +118,7 @@ def test_no_module_is_tied_to_an_event_loop(path):
 def test_all_modules_are_read():
     assert {path.parent.name for path in ALL} >= {"resumable_core", "resumable_io"}
     assert "_sse.py" in {path.name for path in CORE}
+    assert "strategies.py" in {path.name for path in TOOLS}
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,13 @@ class Worker:
         self.offered = []
         self.alive = True
 
-    def offer(self, count, now):
+    def offer(self, count):
         for _ in range(count):
             if self.machine.phase is Phase.PRODUCING and self.machine.source_wanted:
                 if not self.machine.has_room:
                     return
                 message = Message(f"{self.epoch}.{len(self.offered)} ")
-                self.machine.offer(message, now)
+                self.machine.offer(message)
                 self.offered.append(message.data)
 
 
@@ -306,13 +306,13 @@ class Laws(RuleBasedStateMachine):
     def produce(self, draw):
         """Time without faults, so that something comes about."""
         if worker := self.one_running(draw):
-            worker.offer(draw(st.integers(1, 3)), self.stream.now)
+            worker.offer(draw(st.integers(1, 3)))
             self.stream.settle_workers()
             self.stream.deliver_all()
 
     def work(self, draw):
         if worker := self.one_running(draw):
-            worker.offer(draw(st.integers(0, 3)), self.stream.now)
+            worker.offer(draw(st.integers(0, 3)))
             lane = draw(st.sampled_from(["write", "renew"]))
             self.stream.work(
                 worker, lane, draw(st.sampled_from(["answered", "unanswered", "lost"]))
@@ -487,7 +487,7 @@ def producing(count=0, **options):
     stream = Stream(Retention(keep=1000.0))
     stream.start(**options)
     stream.settle_workers()
-    stream.workers[0].offer(count, stream.now)
+    stream.workers[0].offer(count)
     stream.run(STEP)
     return stream
 
@@ -508,7 +508,7 @@ def test_resume():
     stream = producing(3)
     client = joined(stream, Beginning())
     for _ in range(10):
-        stream.workers[0].offer(1, stream.now)
+        stream.workers[0].offer(1)
         stream.run(STEP)
         client.leave_and_return()
     stream.workers[0].machine.end(Outcome.DONE)
@@ -541,10 +541,10 @@ def test_a_fenced_producer():
     stream.run(2 * LEASE)
     stream.start()
     stream.run(STEP)
-    stream.workers[1].offer(1, stream.now)
+    stream.workers[1].offer(1)
     stream.run(STEP)
     first.alive = True
-    first.offer(1, stream.now)
+    first.offer(1)
     stream.run(LEASE)
     assert isinstance(first.machine.error, Fenced)
     assert not first.machine.source_wanted
@@ -558,7 +558,7 @@ def test_exactly_once(fate):
     worker = stream.workers[0]
     client = joined(stream, Beginning())
     for _ in range(5):
-        worker.offer(2, stream.now)
+        worker.offer(2)
         stream.work(worker, fate=fate)
         stream.run(1.0)
     worker.machine.end(Outcome.DONE)

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resumable_core import EventId, Lineage
-from tests.core.strategies import lineages
+from resumable_core.testing import lineages
 
 BEYOND = 25  # past every seq at which a drawn lineage changes hands
 epochs = st.sampled_from("abcdefg")

@@ -47,7 +47,7 @@ from resumable_core import (
     page_of,
 )
 from resumable_core._log import PAGE_BYTES
-from tests.core.strategies import (
+from resumable_core.testing import (
     append,
     copy_of,
     logs,

@@ -103,7 +103,7 @@ class World:
 
     def offer(self, *messages):
         for message in messages:
-            self.producer.offer(message, self.now)
+            self.producer.offer(message)
             self.offered.append(message)
 
     def ask(self, lane):
@@ -123,7 +123,7 @@ class World:
 
     def answer(self, lane):
         flight = self.lanes.pop(lane)
-        claiming, first = self.producer.phase is Phase.CLAIMING, self.producer._run._first
+        claiming, before = self.producer.phase is Phase.CLAIMING, self.producer._run.before
         if isinstance(flight.answer, StreamError):
             self.producer.refused(flight.command, flight.answer)
         else:
@@ -134,7 +134,7 @@ class World:
                 self.base = flight.answer.last_seq
                 self.unrestorable.clear()
             # What the answer says is there is let go of, although it was lost since.
-            let_go = flight.seqs & set(range(first, self.producer._run._first))
+            let_go = flight.seqs & set(range(before + 1, self.producer._run.before + 1))
             self.unrestorable |= let_go - set(self.seqs)
 
     def fail(self, lane, jitter=0.5, error=None):
@@ -177,8 +177,8 @@ class World:
 
     def note_losses(self, before):
         """Note what is gone from the store and held by nobody."""
-        first = self.producer._run._first
-        held = range(first, first + len(self.producer._run._messages))
+        first = self.producer._run.before + 1
+        held = range(first, self.producer._run.last + 1)
         self.unrestorable = (self.unrestorable | set(before) - set(held)) - set(self.seqs)
 
     def wipe(self):
@@ -429,10 +429,10 @@ class Faults(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self):
         """Law 8."""
-        held = [size for _, size in self.machine._run._messages]
+        held = [message.size for message in self.machine._run._messages]
         assert len(held) <= 2 * LIMITS.buffer_count
         assert sum(held) <= 2 * LIMITS.buffer_bytes + LIMITS.message_bytes
-        kept = held[: max(0, self.machine._run.acked + 1 - self.machine._run._first)]
+        kept = held[: max(0, self.machine._run.acked - self.machine._run.before)]
         assert self.machine._run._kept_bytes == sum(kept)
         assert self.machine._run.unacked_bytes == sum(held) - sum(kept)
 
@@ -556,7 +556,7 @@ def test_an_oversized_message_is_refused_and_changes_nothing():
     world = producing(*text(2))
     before = state_of(world.producer)
     with pytest.raises(InvalidMessage, match="at most 20 bytes, got 21"):
-        world.producer.offer(Message("€" * 7), world.now)
+        world.producer.offer(Message("€" * 7))
     assert state_of(world.producer) == before
     assert world.producer.source_wanted
 

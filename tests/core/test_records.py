@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resumable_core import RESERVED_TYPES, InvalidMessage, Message
 from resumable_core._records import byte_length, character_count, skip_characters
-from tests.core.strategies import LONE_SURROGATES, bad_types, blobs, texts, types
+from resumable_core.testing import LONE_SURROGATES, bad_types, blobs, texts, types
 
 
 @st.composite

@@ -37,7 +37,7 @@ from resumable_core import (
     transition,
 )
 from resumable_core._lineage import LINEAGE_LIMIT
-from tests.core.strategies import append, notices, pauses, plans, sentinels
+from resumable_core.testing import append, notices, pauses, plans, sentinels
 
 LEASE = 10.0
 KEEP = 100.0

@@ -39,9 +39,9 @@ from resumable_core import (
     StreamExists,
     StreamNotFound,
 )
+from resumable_core.testing import append, pauses, plans
 from resumable_io import MemoryBackend
 from resumable_io.memory import EVENT_OVERHEAD, FEED_ITEMS, STREAM_OVERHEAD
-from tests.core.strategies import append, pauses, plans
 from tests.io.cancelling import at_each_await
 
 LEASE, KEEP = 10.0, 100.0

@@ -36,6 +36,7 @@ from resumable_core import (
 from resumable_core import (
     Event as StreamEvent,
 )
+from resumable_core.testing import blobs, texts
 from resumable_io import (
     Interruption,
     MemoryBackend,
@@ -47,7 +48,6 @@ from resumable_io import (
     Streams,
     StreamStopped,
 )
-from tests.core.strategies import blobs, texts
 from tests.io.backends import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 

@@ -5,7 +5,7 @@ import math
 from anyio import fail_after, sleep
 
 from resumable_core import Claim, Finish, Message, Outcome, Retention
-from tests.core.strategies import append
+from resumable_core.testing import append
 
 LEASE, KEEP = 100.0, 1000.0
 PATIENCE = 20

@@ -34,8 +34,8 @@ from resumable_core import (
     StreamNotFound,
     Takeover,
 )
+from resumable_core.testing import plans
 from resumable_io.memory import FEED_ITEMS
-from tests.core.strategies import plans
 from tests.io.cancelling import at_each_await
 from tests.redis.conftest import PAIRS
 from tests.redis.steps import PATIENCE, claim, data, ended, hear, read, started, texts

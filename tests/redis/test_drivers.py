@@ -26,12 +26,12 @@ from resumable_core import (
     Outcome,
     Stop,
 )
+from resumable_core.testing import append
 from resumable_io import Streams
 from resumable_io.redis import RedisBackend
 from resumable_io.redis._coredis import CoredisDriver
 from resumable_io.redis._port import REPLY_TIMEOUT
 from resumable_io.redis._redis_py import RedisPyDriver
-from tests.core.strategies import append
 from tests.redis.steps import PATIENCE, wait_for
 
 ONLY_REDIS_PY = pytest.mark.parametrize("pair", ["asyncio-redis-py"], indirect=True)

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resumable_core import InvalidStreamId, check_stream_id
+from resumable_core.testing import bad_stream_ids, stream_ids
 from resumable_io.redis._keys import Keys, encoded, keys_of, sentinel_pattern, stream_id_of
-from tests.core.strategies import bad_stream_ids, stream_ids
 
 KINDS = [field.name for field in fields(Keys)]
 # What looks like a part of a name, or like its own encoding.

@@ -75,7 +75,13 @@ class Lane:
     async def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
         try:
             with fail_after(self._timeout):
-                replies = await self._driver.evaluate(calls)
+                try:
+                    replies = await self._driver.evaluate(calls)
+                except BackendUnavailable:
+                    # Often it is but the connection, which broke while it was idle. Scripts may be
+                    # repeated: what one has done already, the next one finds.
+                    self.answering_since = math.inf
+                    replies = await self._driver.evaluate(calls)
         except Exception as error:  # noqa: BLE001
             # Whatever it is, this lane goes on: it serves all streams of the process.
             self.answering_since = math.inf

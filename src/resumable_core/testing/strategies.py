@@ -5,55 +5,49 @@ Every strategy is a function, so that nothing is built before it is wanted.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from string import ascii_letters, digits
+from typing import Final
 
 from hypothesis import strategies as st
 
 from resumable_core import (
     RESERVED_TYPES,
     After,
-    Append,
-    Change,
-    Claim,
-    Delete,
+    AtCharacter,
+    Beginning,
     End,
     Event,
     EventId,
-    EventLog,
-    Expire,
-    Finish,
     Gap,
     GapReason,
     Lineage,
+    Live,
     Message,
-    Observe,
     Outcome,
+    Position,
     Record,
-    Recover,
-    Renew,
     Reset,
     ResetReason,
     Retention,
-    Sentinel,
-    Stop,
-    StreamError,
-    Takeover,
+    Unreadable,
 )
 
-LETTERS_AND_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_LETTERS_AND_DIGITS: Final = ascii_letters + digits
 
-# Newlines and what is often taken for one, what a wire may trip over, and what could forge a field.
-NASTY_TEXTS = (
+NASTY_TEXTS: Final = (
     "\r\n", "\r", "\n", "\n\n", "\0", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\ufeff",
     "😀", "é", "e\u0301", "\U0010ffff", " ", ":", "data: x", "\n\nevent: end\ndata: x\n\n",
 )  # fmt: skip
-NASTY_BYTES = (
+"""Newlines and what is often taken for one, what a wire may trip over, and what forges a field."""
+
+NASTY_BYTES: Final = (
     b"\x80", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf0\x9f", b"\x98\x80", b"\0", b"\r",
 )  # fmt: skip
-LONE_SURROGATES = ("\ud800", "\udc80", "\udfff")
+"""What is no UTF-8, or only a part of a character, and what bytes may trip over."""
+
+LONE_SURROGATES: Final = ("\ud800", "\udc80", "\udfff")
+"""What a `str` can hold and UTF-8 cannot."""
 
 
 # Ids and positions
@@ -61,7 +55,7 @@ LONE_SURROGATES = ("\ud800", "\udc80", "\udfff")
 
 def epochs() -> st.SearchStrategy[str]:
     """Draw an epoch."""
-    return st.text(LETTERS_AND_DIGITS, min_size=1, max_size=32)
+    return st.text(_LETTERS_AND_DIGITS, min_size=1, max_size=32)
 
 
 def seqs() -> st.SearchStrategy[int]:
@@ -79,6 +73,17 @@ def afters() -> st.SearchStrategy[After]:
     return st.builds(After, event_ids(), st.booleans())
 
 
+def positions() -> st.SearchStrategy[Position]:
+    """Draw a position of any kind; an event id in it is hardly ever one of the stream."""
+    return st.one_of(
+        st.just(Beginning()),
+        st.just(Live()),
+        afters(),
+        st.builds(AtCharacter, seqs()),
+        st.sampled_from(["malformed", "oversized"]).map(Unreadable),
+    )
+
+
 @st.composite
 def almost_event_ids(draw: st.DrawFn) -> str:
     """Draw the text of an event id with something changed: some are right all the same."""
@@ -93,7 +98,7 @@ def stream_ids() -> st.SearchStrategy[str]:
     odd = st.sampled_from(
         ["chat-42", "a:b", "{tag}", "*", "../..", "%00", "😀", " ", "\ufeff", "é"]
     )
-    return st.lists(odd | st.text(LETTERS_AND_DIGITS, min_size=1), min_size=1, max_size=8).map(
+    return st.lists(odd | st.text(_LETTERS_AND_DIGITS, min_size=1), min_size=1, max_size=8).map(
         lambda parts: "".join(parts).encode()[:255].decode(errors="ignore")
     )
 
@@ -177,6 +182,15 @@ def records() -> st.SearchStrategy[Record]:
     return events() | gaps_and_resets() | ends()
 
 
+# Bytes on their way
+
+
+def chunkings(data: bytes) -> st.SearchStrategy[Sequence[bytes]]:
+    """Draw a way to cut `data` into pieces: at any byte, with empty pieces among them."""
+    cuts = st.lists(st.integers(0, len(data)), max_size=12).map(sorted)
+    return cuts.map(lambda at: [data[i:j] for i, j in zip([0, *at], [*at, len(data)], strict=True)])
+
+
 # Logs
 
 
@@ -200,119 +214,3 @@ def retentions() -> st.SearchStrategy[Retention]:
         age=st.sampled_from([None, None, 5.0]),
         keep=st.sampled_from([1.0, 30.0]),
     )
-
-
-def pauses() -> st.SearchStrategy[float]:
-    """Draw seconds between two changes: often less than a lease, at times more than all limits."""
-    return st.sampled_from([0.0, 0.0, 0.0, 1.0, 1.0, 4.0, 10.0, 30.0, 100.0])
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Hold a change that is still to be aimed at a sentinel, rightly or wrongly."""
-
-    change: Change
-    epoch: str
-    """Whose change it is; "" stands for the epoch of the sentinel."""
-    ahead: int
-    """From where on, counted from the last seq of the sentinel."""
-
-    def aimed_at(self, sentinel: Sentinel) -> Change:
-        """Return the change, with the epoch and the seqs that `sentinel` suggests."""
-        epoch = self.epoch or sentinel.epoch or "a"
-        last_seq = max(0, sentinel.last_seq + self.ahead)
-        match self.change:
-            case Claim() as claim:
-                named = sentinel.epoch if claim.replaces == "" else claim.replaces
-                return dataclasses.replace(claim, epoch=epoch, replaces=named)
-            case Append() as append:
-                return dataclasses.replace(append, epoch=epoch, first_seq=last_seq + 1)
-            case Finish() as finish:
-                return dataclasses.replace(finish, epoch=epoch, last_seq=last_seq)
-            case Recover() as recover:
-                own = epoch == sentinel.epoch and sentinel.known
-                return dataclasses.replace(
-                    recover,
-                    epoch=epoch,
-                    lineage=sentinel.lineage if own else Lineage.starting(epoch),
-                    last_seq=last_seq,
-                    characters=sentinel.characters + max(0, self.ahead),
-                )
-            case Renew():
-                return Renew(epoch)
-            case change:
-                return change
-
-
-def append(epoch: str, first_seq: int, messages: Iterable[Message]) -> Append:
-    """Return the append of some messages."""
-    batch = tuple(messages)
-    return Append(epoch, first_seq, batch, sum(message.characters for message in batch))
-
-
-def plans() -> st.SearchStrategy[Plan]:
-    """Draw a change to be aimed at some sentinel."""
-    connected_for = st.sampled_from([0.0, 5.0, math.inf])
-    leases = st.sampled_from([5.0, 10.0])
-    metadata = st.sampled_from([{}, {"user": 1}])
-    appends = st.builds(append, st.just(""), st.just(0), st.lists(messages(), max_size=3))
-    claims = st.builds(
-        Claim,
-        st.just(""),
-        leases,
-        retentions(),
-        metadata,
-        st.sampled_from(Takeover),
-        st.sampled_from([None, None, "", "b"]),
-        connected_for,
-    )
-    recovers = st.builds(
-        Recover,
-        st.just(""),
-        st.just(Lineage()),
-        st.just(0),
-        st.just(0),
-        leases,
-        retentions(),
-        metadata,
-    )
-    outcomes = st.sampled_from([Outcome.DONE, Outcome.FAILED, Outcome.LOST])
-    others = st.sampled_from([Renew(""), Expire(), Delete()])
-    looks = st.builds(Stop, notices()) | st.builds(Observe, connected_for)
-    finishes = st.builds(Finish, st.just(""), outcomes, st.just(0), notices())
-    every = st.one_of(appends, appends, claims, claims, recovers, finishes, looks, others)
-    return st.builds(
-        Plan,
-        every,
-        st.sampled_from(["", "", "", *"abcdef"]),
-        st.sampled_from([0, 0, 0, -2, -1, 1, 2]),
-    )
-
-
-def logs() -> st.SearchStrategy[tuple[EventLog, float]]:
-    """Draw a log that some changes have led to, and the time it is then."""
-    steps = st.tuples(pauses(), plans())
-    return st.builds(_log_after, st.none() | retentions(), st.lists(steps, max_size=12))
-
-
-def _log_after(
-    claimed: Retention | None, steps: Iterable[tuple[float, Plan]]
-) -> tuple[EventLog, float]:
-    log, now = EventLog(), 0.0
-    if claimed is not None:  # most streams begin like this
-        log.apply(Claim("a", lease=10.0, retention=claimed), now)
-    for pause, plan in steps:
-        now += pause
-        with contextlib.suppress(StreamError):
-            log.apply(plan.aimed_at(log.sentinel), now)
-    return log, now
-
-
-def sentinels() -> st.SearchStrategy[tuple[Sentinel, float]]:
-    """Draw a sentinel that some changes have led to, and the time it is then."""
-    return logs().map(lambda drawn: (drawn[0].sentinel, drawn[1]))
-
-
-def copy_of(log: EventLog) -> EventLog:
-    """Return a log that does not change with `log`."""
-    return dataclasses.replace(log, batches=[*log.batches])

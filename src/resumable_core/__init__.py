@@ -22,6 +22,9 @@ The layout, in the order in which things depend on each other:
     _cursor      one consumer's place: replay, live, gap, end
     _sse         event-stream encoder and incremental decoder
     _framing     how records become bytes for a client
+    _transcript  text as JavaScript counts it
+    _handshake   the producer's side of the protocol of vercel/resumable-stream
+    _listener    the listener's side of it
 """
 
 from ._changes import (
@@ -70,6 +73,15 @@ from ._follower import (
     Interrupted,
 )
 from ._framing import Framed, Framing, SSEFraming, TextFraming, Then
+from ._handshake import (
+    DONE,
+    DONE_MESSAGE,
+    FAILED_MESSAGE,
+    FREE,
+    Delivery,
+    HandshakeProducer,
+    Request,
+)
 from ._ids import (
     After,
     AtCharacter,
@@ -84,6 +96,7 @@ from ._ids import (
     parse_last_event_id,
 )
 from ._lineage import Lineage
+from ._listener import HandshakeListener, Step
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
 from ._producer import (
     RENEWALS_PER_LEASE,
@@ -126,9 +139,14 @@ from ._sse import (
     encode_id,
     encode_retry,
 )
+from ._transcript import Transcript, skip_units, utf16_units
 
 __all__ = [
     "ABSENT",
+    "DONE",
+    "DONE_MESSAGE",
+    "FAILED_MESSAGE",
+    "FREE",
     "PAGE_BYTES",
     "PAGE_EVENTS",
     "RENEWALS_PER_LEASE",
@@ -151,6 +169,7 @@ __all__ = [
     "Cursor",
     "Decoder",
     "Delete",
+    "Delivery",
     "Effect",
     "End",
     "Event",
@@ -169,6 +188,8 @@ __all__ = [
     "Framing",
     "Gap",
     "GapReason",
+    "HandshakeListener",
+    "HandshakeProducer",
     "Input",
     "Interrupted",
     "Interruption",
@@ -190,6 +211,7 @@ __all__ = [
     "Recover",
     "Refusal",
     "Renew",
+    "Request",
     "Reset",
     "ResetReason",
     "ResumableError",
@@ -198,6 +220,7 @@ __all__ = [
     "Sentinel",
     "ServerSentEvent",
     "State",
+    "Step",
     "Stop",
     "StreamError",
     "StreamExists",
@@ -211,6 +234,7 @@ __all__ = [
     "Takeover",
     "TextFraming",
     "Then",
+    "Transcript",
     "Unreadable",
     "WriteCommand",
     "check_epoch",
@@ -229,5 +253,7 @@ __all__ = [
     "is_startable",
     "page_of",
     "parse_last_event_id",
+    "skip_units",
     "transition",
+    "utf16_units",
 ]

@@ -43,7 +43,7 @@ class Claim:
     `on_lost` says what to do with a stream whose producer was lost. `replaces` restarts an ended
     stream, and only the one whose epoch it names, so that two clicks on "retry" make one.
     `connected_for` is for how many seconds the caller has been watching the store. Raises
-    `InvalidInput` when `metadata` is not JSON, or over 4 KiB of it.
+    `InvalidInput` for a lease that is none, and when `metadata` is not JSON, or over 4 KiB of it.
     """
 
     epoch: str
@@ -55,7 +55,9 @@ class Claim:
     connected_for: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse metadata that is not small JSON."""
+        """Refuse a lease that is none, and metadata that is not small JSON."""
+        if not 0 < self.lease < math.inf:
+            raise InvalidInput(f"a lease is finite and above 0 seconds, got {self.lease!r}")
         _check_metadata(self.metadata)
 
 
@@ -85,13 +87,19 @@ class Renew:
 class Finish:
     """End the stream after `last_seq`: done, failed, or lost (the lease is given up).
 
-    Changes nothing while the store lacks events up to `last_seq`.
+    Changes nothing while the store lacks events up to `last_seq`. Raises `InvalidInput` for any
+    other outcome: to stop a stream is not its producer's business.
     """
 
     epoch: str
     outcome: Outcome
     last_seq: int
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an outcome that is not a producer's."""
+        if self.outcome is Outcome.STOPPED:
+            raise InvalidInput("a producer ends as done, failed or lost; to stop a stream, `Stop`")
 
 
 @dataclass(frozen=True, slots=True)

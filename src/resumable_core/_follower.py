@@ -96,7 +96,8 @@ class Follower:
     """Decide what the window holds and when to read. Times are seconds of the caller's clock.
 
     Without news a read is asked for once in a check interval. Each item of the feed, each page that
-    did not reach the top, and each failure cause one more at most.
+    did not reach the top, each failure, and each consumer who waits before the window cause one
+    more at most.
     """
 
     def __init__(self, limits: FollowerLimits, now: float) -> None:
@@ -120,8 +121,9 @@ class Follower:
         self._slices: dict[int, Page] = {}
         self._connected_since = math.inf
         self._fetching = False
-        self._told = False  # whether the feed has told anything since the read was asked for
+        self._told = False  # whether anything was told since the read was asked for
         self._stale = True
+        self._awaited = False  # whether a consumer is to be woken by the next answer in any case
         self._fetch_at = now
         self._attempts = 0
         self._owed_since = now  # since when the store owes an answer; inf while it doesn't
@@ -200,8 +202,8 @@ class Follower:
         self.ready = True
         self._take(page, now)
         after = (True, self.sentinel.lineage, self.sentinel.state, self._top)
-        if self.unreachable or before != after:
-            self.unreachable = False
+        if self.unreachable or self._awaited or before != after:
+            self.unreachable = self._awaited = False
             self._changed()
         pending, self._pending = self._pending, []
         for batch in sorted(pending, key=_first_seq):
@@ -223,6 +225,16 @@ class Follower:
         self._owed_since = min(self._owed_since, now)
         self._suspect(now)
 
+    def awaited(self, after: int, now: float) -> None:
+        """Take that a consumer waits for what comes after a seq, since the log holds no more.
+
+        Where the window begins behind it, the store has lost something since the last read, and may
+        have it again before the next one: then nothing is news but to this consumer.
+        """
+        if self.ready and self.page(after) is None:
+            self._awaited = True
+            self._suspect(now)
+
     def abandoned(self, sentinel: Sentinel, kept: tuple[Event, ...]) -> None:
         """Take that the stream's producer is in this process and has given it up as `sentinel`.
 
@@ -240,6 +252,7 @@ class Follower:
         if self._top + len(missing) >= sentinel.last_seq:
             self._extend(missing, _size(missing))
             self.sentinel = replace(self.sentinel, state=sentinel.state, error=sentinel.error)
+            self._told = True  # more than a read that is under way may know
             self._changed()
 
     # The rules

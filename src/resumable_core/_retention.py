@@ -40,7 +40,8 @@ class Retention:
     `count`   newest events of a growing log that are kept (100,000)
     `bytes`   newest bytes of data that are kept (64 MiB)
     `age`     seconds for which an event is kept; None: no limit by age
-    `keep`    seconds for which an ended or abandoned stream can still be read (1 hour)
+    `keep`    seconds for which an ended or abandoned stream can still be read (1 hour);
+              never less than its lease, in which whoever ended it may have to ask again
 
     A batch goes as soon as one of `count`, `bytes` and `age` no longer asks for it. Raises
     `InvalidInput` when a limit is not a finite positive number (`keep` may be 0).

@@ -377,17 +377,21 @@ def _recovered(sentinel: Sentinel, recover: Recover, now: float) -> Sentinel:
 
 def _alive(sentinel: Sentinel, now: float) -> Sentinel:
     until = now + sentinel.lease
-    return replace(sentinel, lease_until=until, expires_at=until + sentinel.retention.keep)
+    return replace(sentinel, lease_until=until, expires_at=until + _keep(sentinel))
 
 
 def _ended_as(sentinel: Sentinel, state: State, error: str | None, now: float) -> Sentinel:
     if sentinel.state is not State.ACTIVE:
         return sentinel
-    return replace(sentinel, state=state, error=error, expires_at=now + sentinel.retention.keep)
+    return replace(sentinel, state=state, error=error, expires_at=now + _keep(sentinel))
 
 
 def _deleted(sentinel: Sentinel, now: float) -> Sentinel:
     if not sentinel.known:
         return sentinel
-    until = now + max(sentinel.lease, sentinel.retention.keep)
-    return Sentinel(State.DELETED, epoch=sentinel.epoch, expires_at=until)
+    return Sentinel(State.DELETED, epoch=sentinel.epoch, expires_at=now + _keep(sentinel))
+
+
+def _keep(sentinel: Sentinel) -> float:
+    """Return for how long a stream is kept: a lease at least, so that a repeat finds its result."""
+    return max(sentinel.lease, sentinel.retention.keep)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from resumable_core import Claim, InvalidInput
+from resumable_core import Claim, Finish, InvalidInput, Outcome
 from resumable_core._changes import MAX_METADATA_BYTES
 
 
@@ -34,3 +34,15 @@ def test_metadata_is_small():
     Claim("a", 15.0, metadata={"x": fits})
     with pytest.raises(InvalidInput, match="4096"):
         Claim("a", 15.0, metadata={"x": fits + "x"})
+
+
+@pytest.mark.parametrize("lease", [0.0, -1.0, math.inf, math.nan])
+def test_a_lease_ends_some_time(lease):
+    """Law 7: nobody waits for ever for a producer."""
+    with pytest.raises(InvalidInput, match="lease"):
+        Claim("a", lease)
+
+
+def test_a_producer_does_not_stop_itself():
+    with pytest.raises(InvalidInput, match="Stop"):
+        Finish("a", Outcome.STOPPED, 0)

@@ -935,6 +935,26 @@ def test_a_lost_tail_is_found_out_and_its_repair_followed():
     world.assert_same()
 
 
+def test_whoever_waits_before_the_window_is_woken_when_a_lost_tail_is_back():
+    """Law 7: the follower noticed neither the loss nor the repair, so nothing is news to it."""
+    world = World()
+    world.claim()
+    world.append("a", "b", "c")
+    world.feed.clear()
+    world.subscribe()
+    world.settle()
+    version = world.follower.version
+    world.follower.awaited(3, world.now)
+    world.settle()
+    assert world.follower.version == version, "there the window tells what comes"
+    world.follower.awaited(1, world.now)  # the log has lost the rest, and then has it again
+    world.settle()
+    assert world.follower.version > version
+    version = world.follower.version
+    world.run(3 * LIMITS.check_interval)
+    assert world.follower.version == version
+
+
 def test_a_stream_that_was_stopped_with_its_tail_lost():
     """No window shows events behind an end."""
     world = following("a", "b", "c")
@@ -1080,6 +1100,18 @@ def test_a_producer_that_gave_up_is_believed_when_nothing_was_read_yet():
     world.subscribe()
     world.settle()
     world.assert_same()
+
+
+def test_a_read_that_was_under_way_does_not_contradict_a_producer_that_gave_up():
+    """A store may be read and still be full."""
+    world = following(*"abc")
+    world.now = world.follower.deadline
+    world.ask()
+    world.read()
+    at = world.log.sentinel
+    world.follower.abandoned(replace(at, state=State.FAILED, error="full"), ())
+    world.answer()
+    assert world.follower.page(3).sentinel.outcome is Outcome.FAILED
 
 
 def test_a_feed_that_is_back_ends_the_pause():

@@ -114,10 +114,10 @@ class Model:
     def alive(self, now: float, **changed: object) -> "Model":
         model = replace(self, state="active", **changed)
         until = now + model.lease
-        return replace(model, lease_until=until, expires_at=until + model.keep)
+        return replace(model, lease_until=until, expires_at=until + max(model.lease, model.keep))
 
     def ended(self, state: str, now: float) -> "Model":
-        return replace(self, state=state, expires_at=now + self.keep)
+        return replace(self, state=state, expires_at=now + max(self.lease, self.keep))
 
     def after(self, change: Change, now: float) -> "Model":
         """Return what becomes of the stream, or raise why not."""

@@ -21,7 +21,7 @@ from typing import Protocol, assert_never
 
 from ._ids import After, EventId
 from ._records import End, Event, Gap, GapReason, Outcome, Record, Reset
-from ._sse import encode_comment, encode_event, encode_id
+from ._sse import data_lines, encode_comment, encode_id, one_line
 
 
 class Then(Enum):
@@ -70,7 +70,7 @@ class SSEFraming:
     def frame(self, records: Sequence[Record]) -> Framed:
         """Return `records` as blocks, each with its id."""
         then = Then.COMPLETE if records and isinstance(records[-1], End) else Then.GO_ON
-        return Framed(b"".join(map(_sse_block, records)), then)
+        return Framed("".join(map(_sse_block, records)).encode(), then)
 
     def place(self, id: EventId) -> bytes:
         """Return an id-only block."""
@@ -103,25 +103,34 @@ class TextFraming:
         return b""
 
 
-def _sse_block(record: Record) -> bytes:
-    id = str(record.id)
+def _sse_block(record: Record) -> str:
     match record:
-        case Event(data=data, type=type_):
-            try:
-                text = data if isinstance(data, str) else data.decode()
-            except UnicodeDecodeError:
-                return _sse_block(Gap(record.id, GapReason.BINARY))
-            return encode_event(text, id=id, type=type_)
-        case Gap(reason=reason):
-            return encode_event(_json(reason=reason), id=id, type="gap")
-        case Reset(reason=reason):
-            return encode_event(_json(reason=reason), id=id, type="reset")
-        case End(outcome=outcome, error=error):
-            id = str(After(record.id, end=True))
-            return encode_event(_json(outcome=outcome, error=error), id=id, type="end")
+        case Event():
+            return _event_block(record)
+        case Gap(id, reason):
+            return _notice_block("gap", str(id), reason=reason)
+        case Reset(id, reason):
+            return _notice_block("reset", str(id), reason=reason)
+        case End(id, outcome, error):
+            place = str(After(id, end=True))
+            return _notice_block("end", place, outcome=outcome, error=error)
         case _:
             assert_never(record)
 
 
-def _json(**members: str | None) -> str:
-    return json.dumps(members, separators=(",", ":"))
+def _event_block(event: Event) -> str:
+    id, data = event.id, event.data
+    if isinstance(data, bytes):
+        try:
+            data = data.decode()
+        except UnicodeDecodeError:
+            return _sse_block(Gap(id, GapReason.BINARY))
+    head = "" if event.type is None else f"event: {one_line('type', event.type)}\n"
+    if not id.epoch.isalnum():  # the cheapest look at what could break out of the line
+        one_line("id", id.epoch)
+    return f"{head}id: {id.epoch}-{id.seq}\n{data_lines(data)}\n"
+
+
+def _notice_block(type: str, id: str, **members: str | None) -> str:
+    data = json.dumps(members, separators=(",", ":"))
+    return f"event: {type}\nid: {one_line('id', id)}\n{data_lines(data)}\n"

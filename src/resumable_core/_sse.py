@@ -52,19 +52,24 @@ def encode_event(
     """
     head = ""
     if type is not None:
-        head = f"event: {_one_line('type', type)}\n"
+        head = f"event: {one_line('type', type)}\n"
     if id is not None:
-        head += f"id: {_one_line('id', id)}\n"
+        head += f"id: {one_line('id', id)}\n"
     if retry is not None:
         head += f"retry: {_milliseconds('retry', retry)}\n"
+    try:
+        return f"{head}{data_lines(data)}\n".encode()
+    except UnicodeEncodeError:
+        raise ValueError("data has a lone surrogate, expected text that UTF-8 can hold") from None
+
+
+def data_lines(data: str) -> str:
+    """Return the lines of a block that carry `data`. For framings, which encode whole pages."""
     if "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n")
     if "\n" in data:
         data = data.replace("\n", "\ndata: ")
-    try:
-        return f"{head}data: {data}\n\n".encode()
-    except UnicodeEncodeError:
-        raise ValueError("data has a lone surrogate, expected text that UTF-8 can hold") from None
+    return f"data: {data}\n"
 
 
 def encode_id(id: str) -> bytes:
@@ -74,7 +79,7 @@ def encode_id(id: str) -> bytes:
 
     See 9.2.6: to dispatch is to set the last event id, and then to return if there is no data.
     """
-    return f"id: {_one_line('id', id)}\n\n".encode()
+    return f"id: {one_line('id', id)}\n\n".encode()
 
 
 def encode_retry(milliseconds: int) -> bytes:
@@ -94,13 +99,14 @@ def encode_comment(text: str = "") -> bytes:
 
     See 9.2.7, which advises one every 15 seconds or so, against proxies that drop idle connections.
     """
-    return f": {_one_line('text', text)}\n\n".encode()
+    return f": {one_line('text', text)}\n\n".encode()
 
 
 _NOT_IN_A_LINE: Final = re.compile("[\r\n\0\ud800-\udfff]")
 
 
-def _one_line(field: str, text: str) -> str:
+def one_line(field: str, text: str) -> str:
+    """Return `text`. Raises `ValueError` where it would not be one line of a block."""
     if found := _NOT_IN_A_LINE.search(text):
         raise ValueError(
             f"{field} has U+{ord(found[0]):04X} at index {found.start()}, "

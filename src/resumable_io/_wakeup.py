@@ -29,5 +29,8 @@ class Wakeup:
         if self._event is None:
             self._event = Event()
         event = self._event
-        with CancelScope(deadline=math.inf if until is None else until):
+        if until is None or math.isinf(until):
             await event.wait()
+        else:
+            with CancelScope(deadline=until):
+                await event.wait()

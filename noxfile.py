@@ -41,9 +41,6 @@ def install(session: nox.Session, group: str, *pins: str) -> None:
     session.install(".[all]", *nox.project.dependency_groups(PYPROJECT, group), *pins)
 
 
-# They wait for real leases and real outages, on a machine that is not busy with other tests.
-FAULTS = "tests/redis/test_faults_*.py"
-
 tested: list[str] = []
 
 
@@ -62,15 +59,7 @@ def tests(session: nox.Session) -> None:
     else:
         # The core's own tests, and no others, have to cover it.
         session.run(*pytest, "tests/core", "--cov=resumable_core", "--cov-fail-under=100")
-        session.run(*pytest, "--ignore=tests/core", f"--ignore-glob={FAULTS}")
-
-
-@nox.session
-def faults(session: nox.Session) -> None:
-    """Kill, stop and cut off real Redis servers while streams run."""
-    install(session, "test")
-    faults = sorted(str(path) for path in Path().glob(FAULTS))
-    session.run("pytest", *(session.posargs or faults))
+        session.run(*pytest, "--ignore=tests/core")
 
 
 @nox.session
@@ -122,6 +111,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Simulate worlds that nobody has seen, for as long as asked: `nox -s fuzz -- --minutes 60`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.simulation.fuzz", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory."""
     install(session, "test")
@@ -136,3 +132,13 @@ def browser(session: nox.Session) -> None:
         session.error("No chromium on the PATH: install it, or say where it is with CHROMIUM=…")
     install(session, "browser")
     session.run("pytest", "tests/browser", *session.posargs, env={"CHROMIUM": chromium})
+
+
+@nox.session
+def js(session: nox.Session) -> None:
+    """Run the tests with JavaScript clients from npm; they need node 20 or newer."""
+    if shutil.which("npm") is None:
+        session.error("No npm on the PATH: install node 20 or newer.")
+    install(session, "test")
+    session.run("npm", "--prefix", "tests/js", "ci", "--no-audit", "--no-fund", external=True)
+    session.run("pytest", "--numprocesses=2", "tests/js", *session.posargs)

@@ -40,9 +40,12 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {
     "Change": "resumable_core.Change",
+    "Chunk": "resumable_core.ai_sdk.Chunk",
     "Command": "resumable_core.Command",
     "Encoder": "resumable_io.Encoder",
     "FeedItem": "resumable_core.FeedItem",
+    "FinishReason": "resumable_core.ai_sdk.FinishReason",
+    "Piece": "resumable_core.ai_sdk.Piece",
     "Position": "resumable_core.Position",
     "PositionLike": "resumable_io.PositionLike",
     "Record": "resumable_core.Record",
@@ -52,9 +55,15 @@ autodoc_type_aliases = {
 
 # The build needs no network, so it can't know other projects' inventories: it checks the references
 # to our own names, and leaves those to all others as they are.
-nitpick_ignore_regex = [(r"py:.*", r"(?!resumable_(core|io)\b).*")]
-# What transports of our own share is no part of the interface.
-nitpick_ignore = [("py:class", "resumable_io._responses.Responses")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!resumable_(core|io)\b).*"),
+    (r"py:class", r"resumable_(core|io)\..*\.[A-Z]"),  # type variables
+]
+# What our own modules hand to one another is no part of the interface.
+nitpick_ignore = [
+    ("py:class", "resumable_io._responses.Responses"),
+    ("py:class", "resumable_io.client._request.Template"),
+]
 
 
 def find_public_name(
@@ -69,7 +78,16 @@ def find_public_name(
     if node.get("refdomain") != "py" or name is None:
         return None
     domain = env.domains["py"]
-    for module in ("resumable_core", "resumable_io", "resumable_io.abc", "resumable_io.asgi"):
+    for module in (
+        "resumable_core",
+        "resumable_core.ai_sdk",
+        "resumable_core.testing",
+        "resumable_core.testing.simulation",
+        "resumable_io",
+        "resumable_io.abc",
+        "resumable_io.ai_sdk",
+        "resumable_io.asgi",
+    ):
         public = f"{module}.{name[1]}"
         if public in domain.objects:
             return domain.resolve_xref(

@@ -21,10 +21,14 @@ The layout, in the order in which things depend on each other:
     _follower    merges live feed and log into one contiguous window
     _cursor      one consumer's place: replay, live, gap, end
     _sse         event-stream encoder and incremental decoder
+    _notices     the framing's notices as records again, for clients
+    _reconnect   a client's place in an event stream, over many connections
     _framing     how records become bytes for a client
+    ai_sdk       the UI message streams of Vercel's AI SDK: chunks, framing, resuming
     _transcript  text as JavaScript counts it
     _handshake   the producer's side of the protocol of vercel/resumable-stream
     _listener    the listener's side of it
+    testing      strategies, machines and a simulator, to test what is built on this
 """
 
 from ._changes import (
@@ -74,13 +78,13 @@ from ._follower import (
 )
 from ._framing import Framed, Framing, SSEFraming, TextFraming, Then
 from ._handshake import (
-    DONE,
     DONE_MESSAGE,
     FAILED_MESSAGE,
-    FREE,
+    SENTINEL_DONE,
+    SENTINEL_FREE,
     Delivery,
     HandshakeProducer,
-    Request,
+    ResumeRequest,
 )
 from ._ids import (
     After,
@@ -96,8 +100,9 @@ from ._ids import (
     parse_last_event_id,
 )
 from ._lineage import Lineage
-from ._listener import HandshakeListener, Step
+from ._listener import HandshakeListener, HandshakeStep
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
+from ._notices import read_notice
 from ._producer import (
     RENEWALS_PER_LEASE,
     Command,
@@ -106,6 +111,7 @@ from ._producer import (
     ProducerLimits,
     WriteCommand,
 )
+from ._reconnect import ClientPhase, Reconnect, ReconnectLimits, Verdict
 from ._records import (
     RESERVED_TYPES,
     End,
@@ -143,14 +149,14 @@ from ._transcript import Transcript, skip_units, utf16_units
 
 __all__ = [
     "ABSENT",
-    "DONE",
     "DONE_MESSAGE",
     "FAILED_MESSAGE",
-    "FREE",
     "PAGE_BYTES",
     "PAGE_EVENTS",
     "RENEWALS_PER_LEASE",
     "RESERVED_TYPES",
+    "SENTINEL_DONE",
+    "SENTINEL_FREE",
     "TABLE",
     "TOP",
     "After",
@@ -165,6 +171,7 @@ __all__ = [
     "Change",
     "Changed",
     "Claim",
+    "ClientPhase",
     "Command",
     "Cursor",
     "Decoder",
@@ -190,6 +197,7 @@ __all__ = [
     "GapReason",
     "HandshakeListener",
     "HandshakeProducer",
+    "HandshakeStep",
     "Input",
     "Interrupted",
     "Interruption",
@@ -207,20 +215,21 @@ __all__ = [
     "Position",
     "Producer",
     "ProducerLimits",
+    "Reconnect",
+    "ReconnectLimits",
     "Record",
     "Recover",
     "Refusal",
     "Renew",
-    "Request",
     "Reset",
     "ResetReason",
     "ResumableError",
+    "ResumeRequest",
     "Retention",
     "SSEFraming",
     "Sentinel",
     "ServerSentEvent",
     "State",
-    "Step",
     "Stop",
     "StreamError",
     "StreamExists",
@@ -236,6 +245,7 @@ __all__ = [
     "Then",
     "Transcript",
     "Unreadable",
+    "Verdict",
     "WriteCommand",
     "check_epoch",
     "check_stream_id",
@@ -253,6 +263,7 @@ __all__ = [
     "is_startable",
     "page_of",
     "parse_last_event_id",
+    "read_notice",
     "skip_units",
     "transition",
     "utf16_units",

@@ -51,7 +51,7 @@ class Cursor:
 
     A driver hands in the page after `after`, from the window or, where that has none or `from_log`
     says so, from the log; delivers what `read` returns; and goes on so until nothing is returned.
-    Then it waits for something new, or for `deadline`.
+    Then it tells the follower what is `awaited`, and waits for something new, or for `deadline`.
     """
 
     def __init__(self, position: Position) -> None:

@@ -27,10 +27,10 @@ from typing import Final
 from ._errors import InvalidMessage
 from ._transcript import Transcript, utf16_units
 
-DONE: Final = "DONE"
+SENTINEL_DONE: Final = "DONE"
 """The sentinel of a stream that has ended."""
 
-FREE: Final = "0"
+SENTINEL_FREE: Final = "0"
 """The sentinel of a stream that has no producer any more: whoever increments it becomes one."""
 
 DONE_MESSAGE: Final = "\n\n\nDONE_SENTINEL_hasdfasudfyge374%$%^$EDSATRTYFtydryrte\n"
@@ -54,7 +54,7 @@ MAX_LISTENER_ID: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ResumeRequest:
     """Ask for a text after `skip` code units; negative: so many before its end as it is now."""
 
     listener: str
@@ -68,7 +68,7 @@ class Request:
         return json.dumps(members | {"hearsFailures": self.hears_failures})
 
     @classmethod
-    def parse(cls, message: str) -> Request | None:
+    def parse(cls, message: str) -> ResumeRequest | None:
         """Read a request; None for what is none.
 
         The listener's id is any text, not only a UUID. A number with a fraction loses it, and what
@@ -166,7 +166,7 @@ class HandshakeProducer:
 
     def requested(self, message: str) -> None:
         """Take what came on the channel of requests; what is no request is ignored."""
-        request = Request.parse(message)
+        request = ResumeRequest.parse(message)
         if request is None or request.listener in self._readers:
             return
         if len(self._readers) < self._max_listeners:

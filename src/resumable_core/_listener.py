@@ -34,7 +34,7 @@ from ._errors import (
     StreamNotFound,
     StreamReset,
 )
-from ._handshake import DONE, DONE_MESSAGE, FAILED_MESSAGE, FREE, Request
+from ._handshake import DONE_MESSAGE, FAILED_MESSAGE, SENTINEL_DONE, SENTINEL_FREE, ResumeRequest
 from ._transcript import skip_units, utf16_units
 
 TAIL: Final = 64
@@ -47,7 +47,7 @@ TRY_AGAIN_AFTER: Final = 0.2
 The producer may be about to listen, or to be connected again."""
 
 
-class Step(Enum):
+class HandshakeStep(Enum):
     """What a driver is to do next for a listener."""
 
     ASK = auto()
@@ -81,11 +81,11 @@ class HandshakeListener:
         """Whether the sentinel says that there is a producer, and there is none."""
         self.deadline: float = -math.inf
         """Until when to wait."""
-        self._step = Step.ASK
+        self._step = HandshakeStep.ASK
         self._skip = skip
         self._ack_timeout = ack_timeout
         self._watchdog = watchdog
-        self._request = Request("")
+        self._request = ResumeRequest("")
         self._listeners: tuple[str, ...] = ()  # that may be heard: the newest first
         self._answered = False  # by the newest
         self._unheard = 0  # requests in a row that have reached nobody
@@ -100,9 +100,9 @@ class HandshakeListener:
         """Return the ids whose channels are still to be listened to."""
         return self._listeners
 
-    def next(self, now: float) -> Step:
+    def next(self, now: float) -> HandshakeStep:
         """Return what to do next."""
-        if self._step is Step.WAIT and now >= self.deadline:
+        if self._step is HandshakeStep.WAIT and now >= self.deadline:
             self._waited_too_long()
         return self._step
 
@@ -110,7 +110,7 @@ class HandshakeListener:
 
     def asking(self, listener: str) -> str:
         """Return the request that asks for the text as `listener`, an id nobody has used before."""
-        self._request = Request(listener, self._skip, hears_failures=True)
+        self._request = ResumeRequest(listener, self._skip, hears_failures=True)
         self._listeners = (listener, *self._listeners[:1])
         self._answered = False
         self._repeated = self._received
@@ -127,7 +127,7 @@ class HandshakeListener:
             return
         self._unheard = self._unheard + 1 if receivers == 0 else 0
         if self._unheard >= TRIES:
-            self._step = Step.LOOK
+            self._step = HandshakeStep.LOOK
         else:
             self._wait(TRY_AGAIN_AFTER if self._unheard else self._ack_timeout, now)
 
@@ -137,23 +137,28 @@ class HandshakeListener:
             return
         if listener == self._listeners[0]:
             self._listeners = ()
-            self._step = Step.ASK
+            self._step = HandshakeStep.ASK
         else:
             self._listeners = self._listeners[:1]
 
+    def paused(self, now: float) -> None:
+        """Take that nothing was received because the consumer was slow, not the producer silent."""
+        if self._answered and not self._ending:
+            self.deadline = now + self._watchdog
+
     def _wait(self, seconds: float, now: float) -> None:
-        self._step = Step.WAIT
+        self._step = HandshakeStep.WAIT
         self.deadline = now + seconds
 
     def _waited_too_long(self) -> None:
         if self._ending:
             self._lose("the stream has ended, and its last part was not received")
         elif self._answered:
-            self._step = Step.ASK
+            self._step = HandshakeStep.ASK
         elif self._unheard:
-            self._step = Step.ASK_AGAIN
+            self._step = HandshakeStep.ASK_AGAIN
         else:
-            self._step = Step.LOOK
+            self._step = HandshakeStep.LOOK
 
     # Receiving
 
@@ -206,15 +211,15 @@ class HandshakeListener:
 
     def looked(self, sentinel: str | None, now: float) -> None:
         """Take the sentinel; None when there is none."""
-        if self._step is not Step.LOOK:
+        if self._step is not HandshakeStep.LOOK:
             return
-        if sentinel == DONE:
+        if sentinel == SENTINEL_DONE:
             if self.attached:
                 self._ending = True
                 self._wait(self._ack_timeout, now)
             else:
                 self._stop(None)
-        elif sentinel is None or sentinel == FREE:
+        elif sentinel is None or sentinel == SENTINEL_FREE:
             if self.attached:
                 self._lose("the stream is gone before it was complete")
             else:
@@ -229,6 +234,6 @@ class HandshakeListener:
         self._stop(StreamLost(reason))
 
     def _stop(self, error: ResumableError | None) -> None:
-        self._step = Step.STOP
+        self._step = HandshakeStep.STOP
         self._listeners = ()
         self.error = error

@@ -223,6 +223,7 @@ class Producer:
         elif self.outcome is None or not isinstance(command, Renew):
             self.sentinel = sentinel
             self._go_on(sentinel, now)
+            self._forgive_writes()
 
     def refused(self, command: Command, error: StreamError) -> None:
         """Take the store's refusal of a command."""
@@ -250,6 +251,7 @@ class Producer:
         # A store that is back is to hear of the producer before anybody may take it for dead.
         longest = self._claim.lease / RENEWALS_PER_LEASE
         self._lane_of(command).failed(now, jitter, longest, error)
+        self._forgive_writes()
 
     def learned(self, sentinel: Sentinel, now: float) -> None:
         """Take a sentinel from the live feed.
@@ -399,6 +401,11 @@ class Producer:
 
     def _lane_of(self, command: Command) -> Lane:
         return self._renewals if isinstance(command, Renew) else self._writes
+
+    def _forgive_writes(self) -> None:
+        """Wait for no answer to a write that failed, if a renewal has told that it was applied."""
+        if not self._writes.busy and not self._has_work:
+            self._writes.answered()
 
     def _answered(self, command: Command) -> None:
         lane = self._lane_of(command)

@@ -84,7 +84,7 @@ class Message:
 
     def __post_init__(self) -> None:
         """Refuse what could not be delivered, before anything is stored."""
-        data = self.data
+        data: object = self.data
         if not isinstance(data, str | bytes):
             raise InvalidMessage(f"data is text or bytes, got {type(data).__name__}")
         if isinstance(data, bytes) or data.isascii():

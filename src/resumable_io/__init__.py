@@ -5,6 +5,7 @@ trio. The layout, in the order in which things depend on each other:
 
     abc             the backend contract
     memory          streams in the memory of one process
+    sqlite          streams in a file, shared by the processes of one host
     _sources        what a source may be, and what it may yield
     _producer       drives the producer machine
     _followers      drives the follower machines
@@ -12,7 +13,10 @@ trio. The layout, in the order in which things depend on each other:
     _production     producing by hand
     _streams        Streams: start, resume, stop
     asgi            ASGI responses: resume, heartbeat, disconnect, drain
+    ai_sdk          the same for the clients of Vercel's AI SDK
     starlette       the same as Starlette and FastAPI responses
+    testing         the kit for backends
+    client          an event source for Python; providers' streams as sources
     cli             the `resumable` command
 """
 

@@ -11,17 +11,35 @@ from .memory import MemoryBackend
 def open_backend(url: str) -> Backend:
     """Return the backend for a URL.
 
-    Raises `InvalidInput` for a scheme that no backend has.
+    Raises `InvalidInput` for a scheme that no backend has, and for what is no path of a file.
     """
     match url.partition("://")[0]:
         case "memory":
             return MemoryBackend()
-        case "redis" | "rediss" | "unix":
+        case (
+            "redis" | "rediss" | "unix"
+            | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel"
+        ):  # fmt: skip
             from .redis import RedisBackend
 
             return RedisBackend(url)
+        case "sqlite":
+            from .sqlite import SQLiteBackend
+
+            return SQLiteBackend(_path_of(url))
         case scheme:  # the rest of a URL may hold a password
             raise InvalidInput(
-                f"no backend for {scheme[:20]!r}: expected memory, redis, rediss or unix://, "
-                "or a Backend"
+                f"no backend for {scheme[:20]!r}: expected memory, redis, rediss, unix or "
+                "sqlite://, or a Backend"
             )
+
+
+def _path_of(url: str) -> str:
+    """Return the path in `sqlite:///relative.db` and `sqlite:////absolute.db`."""
+    path = url.removeprefix("sqlite:///")
+    if path in {url, ""} or "?" in path:
+        raise InvalidInput(
+            f"{url!r} names no file: expected sqlite:///relative/path.db or "
+            "sqlite:////absolute/path.db, without options"
+        )
+    return path

@@ -63,6 +63,11 @@ class FollowerDriver:
         self.machine.doubted(current_time())
         self._work.wake()
 
+    def awaited(self, after: int) -> None:
+        """Say that a consumer waits for what comes after a seq."""
+        self.machine.awaited(after, current_time())
+        self._work.wake()
+
     def check(self) -> None:
         """Raise `BackendUnavailable` when nothing is to be waited for any more."""
         if self.machine.given_up:

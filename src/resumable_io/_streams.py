@@ -83,7 +83,7 @@ class Streams:
 
     In a web app it is the lifespan's business: streams live as long as it is entered.
 
-    `backend`          a URL (`memory://`, `redis://`, `rediss://`, `unix://`) or a `Backend`
+    `backend`          a URL (`memory://`, `sqlite:///path`, `redis://`, …) or a `Backend`
     `retention`        how much of each stream is kept, and for how long
     `lease`            seconds after which a silent producer counts as dead (15)
     `check_interval`   seconds of silence after which a follower asks the store (5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from anyio import current_time, get_cancelled_exc_class
 
@@ -34,6 +34,8 @@ from resumable_core import (
 )
 
 from ._followers import FollowerDriver, Followers, StreamsClosed
+
+T = TypeVar("T")
 
 
 class Subscription:
@@ -105,7 +107,7 @@ class Subscription:
 
     def records(self) -> AsyncIterator[Record]:
         """Iterate over `Event`, `Gap`, `Reset` and `End`; the end is the last, once."""
-        return _Records(self._one)
+        return RecordIterator(self._one)
 
     def __aiter__(self) -> Self:
         """Return itself: a subscription has one place."""
@@ -124,7 +126,7 @@ class Subscription:
             case None | End(outcome=Outcome.DONE):
                 raise StopAsyncIteration
             case End() | Gap() | Reset():
-                raise _interruption(record)
+                raise interruption(record)
 
     async def aclose(self) -> None:
         """Leave. The producer and all others do not notice. May be called again."""
@@ -198,6 +200,7 @@ class Subscription:
             self._attach()
         elif driver.machine.version == version and not (driver.ended or self._closed):
             driver.check()
+            driver.awaited(cursor.after)
             await driver.changed.wait(cursor.deadline)
 
     @property
@@ -224,23 +227,24 @@ class Subscription:
             self._driver = None
 
 
-class _Records:
+class RecordIterator(Generic[T]):
     """Iterate over records. No generator, since one that is left early is closed by nobody."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Record | None]]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[T | None]]) -> None:
         self._receive = receive
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Record:
+    async def __anext__(self) -> T:
         record = await self._receive()
         if record is None:
             raise StopAsyncIteration
         return record
 
 
-def _interruption(record: End | Gap | Reset) -> Interruption:
+def interruption(record: End | Gap | Reset) -> Interruption:
+    """Return what is raised in place of a record that interrupts."""
     match record:
         case Gap(id, reason):
             return StreamGap(f"events are missing before {id}: {reason}")

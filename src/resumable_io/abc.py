@@ -30,7 +30,8 @@ class Feed(ABC):
     async def receive(self) -> Sequence[FeedItem]:
         """Wait for news and return all there is, in the order in which it arrived; never empty.
 
-        A feed is allowed to lose, repeat and delay items. What it knows to have lost — it was
+        A feed is allowed to lose, repeat and delay items. Of several changes of state that follow
+        each other at once, the last is enough. What else it knows to have lost — it was
         disconnected, its bounded buffer overflowed — it reports as `Interrupted`, after it is
         connected again. It reconnects by itself, for as long as it takes.
 

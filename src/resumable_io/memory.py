@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
@@ -23,18 +22,13 @@ from resumable_core import (
     Effect,
     EventLog,
     Expire,
-    FeedItem,
-    Interrupted,
     Page,
     Sentinel,
     State,
 )
 
-from ._wakeup import Wakeup
+from ._feed import BufferedFeed
 from .abc import Backend, Feed
-
-FEED_ITEMS: Final = 256
-"""Items that wait in one feed at most: a follower that is slower reads the log instead."""
 
 EVENT_OVERHEAD: Final = 256
 STREAM_OVERHEAD: Final = 2048
@@ -59,7 +53,7 @@ class MemoryBackend(Backend):
         self._logs: dict[str, EventLog] = {}
         self._expiries: list[tuple[float, str]] = []  # a heap; one entry a stream
         self._scheduled: set[str] = set()
-        self._feeds: dict[str, set[_MemoryFeed]] = {}
+        self._feeds: dict[str, set[BufferedFeed]] = {}
 
     @property
     def may_forget(self) -> bool:
@@ -99,7 +93,7 @@ class MemoryBackend(Backend):
     async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
         """Subscribe to what happens to a stream; see `Backend.follow`."""
         await checkpoint()
-        feed = _MemoryFeed(events=events)
+        feed = BufferedFeed(events=events)
         feeds = self._feeds.setdefault(stream_id, set())
         feeds.add(feed)
         try:
@@ -196,27 +190,6 @@ class _Scan:
             if log is not None and log.sentinel.known and current_time() < log.sentinel.expires_at:
                 return stream_id, log.sentinel
         raise StopAsyncIteration
-
-
-class _MemoryFeed(Feed):
-    def __init__(self, *, events: bool) -> None:
-        self.events = events
-        self._items: deque[FeedItem] = deque()
-        self._wakeup = Wakeup()
-
-    def put(self, item: FeedItem) -> None:
-        if len(self._items) >= FEED_ITEMS:
-            self._items.clear()
-            item = Interrupted()
-        self._items.append(item)
-        self._wakeup.wake()
-
-    async def receive(self) -> Sequence[FeedItem]:
-        while not self._items:
-            await self._wakeup.wait()
-        items = tuple(self._items)
-        self._items.clear()
-        return items
 
 
 def _size(log: EventLog) -> int:

@@ -19,11 +19,16 @@ from starlette.types import Receive, Scope, Send
 
 from resumable_core import ResumableError
 
-from . import asgi
+from . import ai_sdk, asgi
 from ._sources import Source
 from ._streams import Streams
 
-__all__ = ["EventStreamResponse", "TextStreamResponse", "exception_handlers"]
+__all__ = [
+    "EventStreamResponse",
+    "TextStreamResponse",
+    "UIMessageStreamResponse",
+    "exception_handlers",
+]
 
 
 class _StarletteResponse(asgi.StreamResponse, Response):
@@ -64,6 +69,22 @@ class EventStreamResponse(_StarletteResponse, asgi.EventStreamResponse):
 
 class TextStreamResponse(_StarletteResponse, asgi.TextStreamResponse):
     """Answer with plain text; see `resumable_io.asgi.TextStreamResponse`."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        stream_id: str,
+        source: Source | None = None,
+        *,
+        background: BackgroundTask | None = None,
+        **options: Unpack[asgi.ResponseOptions],
+    ) -> None:
+        super().__init__(streams, stream_id, source, **options)
+        self._become_response(background)
+
+
+class UIMessageStreamResponse(_StarletteResponse, ai_sdk.UIMessageStreamResponse):
+    """Answer a client of the AI SDK; see `resumable_io.ai_sdk.UIMessageStreamResponse`."""
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.waiting import wait_until
+from tests.redis.server import RedisServer
 from tests.servers.serving import ROOT, Server, eventually, process, watched
 
 CHUNKS = [
@@ -37,9 +38,10 @@ def recording(tmp_path_factory):
 
 
 @contextmanager
-def serving_demo(recording, rate=RATE, port=0):
+def serving_demo(recording, rate=RATE, port=0, redis=None):
     """Serve the demo."""
     options = ["--port", str(port), "--rate", str(rate), "--replay", str(recording)]
+    options += [] if redis is None else ["--redis", redis]
     with process([sys.executable, "-m", "resumable_io", "demo", *options]) as (running, log):
         address = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text()))
         with closing(Server("demo", running, int(address[1]), log)) as server:
@@ -57,6 +59,15 @@ def demo(shared_demo):
     """A demo that is shared by the tests: each asks for answers of its own."""
     with watched(shared_demo):
         yield shared_demo
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """A Redis for one test alone; it outlives the demos that the test starts."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
@@ -142,6 +153,17 @@ def test_second_tab(ask, open_page, demo):
     check_whole(second)
     check_whole(page)
     assert page.evaluate("demo.ids") == second.evaluate("demo.ids")
+
+
+def test_reload_in_another_process(ask, redis_server, start_demo, recording):
+    """Resume: two processes that share a Redis serve one answer, whichever of them produces it."""
+    here, there = (start_demo(recording, redis=redis_server.url) for _ in range(2))
+    page = ask(here)
+    ids = page.evaluate("demo.ids")
+    page.goto(page.url.replace(f":{here.port}/", f":{there.port}/"))
+    reach(page, len(ids) + 1)  # what comes while it is produced comes here, too
+    check_whole(page)
+    assert page.evaluate("demo.ids")[: len(ids)] == ids
 
 
 def test_pull_the_plug(ask, demo):

@@ -1,140 +1,57 @@
-"""The cursor machine, driven by pages of an `EventLog` and by the window of a `Follower`.
+"""The cursor machine, driven by pages of an `EventLog` and by the window of a `Follower`."""
 
-`expected` says in the plainest way what a consumer is to be told of a stream that has come to rest.
-`Consumer` is the driver: it reads until it has to wait.
-"""
-
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resumable_core import (
     ABSENT,
     After,
-    Append,
     Appended,
     AtCharacter,
     Beginning,
     Changed,
-    Claim,
     Cursor,
     Delete,
     End,
     Event,
     EventId,
     EventLog,
-    Finish,
-    Follower,
-    FollowerLimits,
     Gap,
     GapReason,
     Live,
-    Message,
     Outcome,
-    Position,
     Recover,
     Renew,
     Reset,
     ResetReason,
     Retention,
-    State,
     Stop,
     StreamNotFound,
     Takeover,
     Unreadable,
 )
-from resumable_core._records import character_count
+from resumable_core.testing.machines.cursor import CursorMachine
+from resumable_core.testing.worlds.cursor import (
+    KEEP,
+    LEASE,
+    Consumer,
+    StreamWorld,
+    as_bytes,
+    expected,
+    following,
+    refresh,
+    stream_of,
+    told,
+)
 
-LEASE = 10.0
-KEEP = 1000.0
-BEGINNING = Beginning()
+TestCursor = CursorMachine.TestCase
+TestCursor.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 # Streams
-
-
-@dataclass
-class Stream:
-    """A log and everything that was ever in it."""
-
-    log: EventLog
-    held: dict[EventId, Event]
-    offsets: dict[EventId, int]  # code points before each event
-    now: float = 0.0
-    claims: int = 0
-
-    @classmethod
-    def started(cls, retention=None):
-        stream = cls(EventLog(), {}, {})
-        stream.claim(retention=retention or Retention(keep=KEEP))
-        return stream
-
-    @property
-    def sentinel(self):
-        return self.log.sentinel
-
-    @property
-    def events(self):
-        return [event for batch in self.log.batches for event in batch.events]
-
-    def claim(self, *, retention=None, **options):
-        self.claims += 1
-        claim = Claim(f"e{self.claims}", LEASE, retention or self.sentinel.retention, **options)
-        return self.log.apply(claim, self.now)
-
-    def append(self, *data):
-        at = self.sentinel
-        messages = tuple(Message(each) for each in data)
-        characters = sum(message.characters for message in messages)
-        offset = at.characters
-        effect = self.log.apply(Append(at.epoch, at.last_seq + 1, messages, characters), self.now)
-        for event in effect.batch.events:
-            self.held[event.id] = event
-            self.offsets[event.id] = offset
-            offset += character_count(event.data)
-        return effect
-
-    def lose(self, *data):
-        """Append `data`, which the store loses and nobody has any more."""
-        before = self.log.batches[:], self.log.count, self.log.size
-        self.append(*data)
-        self.log.batches, self.log.count, self.log.size = before
-
-    def end(self, outcome=Outcome.DONE):
-        return self.log.apply(
-            Finish(self.sentinel.epoch, outcome, self.sentinel.last_seq), self.now
-        )
-
-    def take_over(self):
-        self.end(Outcome.LOST)
-        return self.claim(on_lost=Takeover.CONTINUE)
-
-    def roll_back(self, last_seq):
-        """Let the store lose its newest part: the batches behind `last_seq`."""
-        at = self.sentinel
-        self.log.batches = [each for each in self.log.batches if each.last_seq <= last_seq]
-        last = self.log.batches[-1]
-        self.log.sentinel = type(at)(
-            State.ACTIVE,
-            at.epoch,
-            at.lineage,
-            last.last_seq,
-            last.offset + last.characters,
-            LEASE,
-            at.lease_until,
-            at.expires_at,
-            at.retention,
-        )
-
-
-def stream_of(*data):
-    stream = Stream.started()
-    for each in data:
-        stream.append(each)
-    return stream
 
 
 texts = st.text("aé€😀", max_size=3)
@@ -145,7 +62,7 @@ def streams(draw, *, holes=True, empty=True):
     """Draw a stream with takeovers, holes and a trimmed front, all of text or all of bytes."""
     small = st.builds(Retention, count=st.integers(1, 5), keep=st.just(KEEP))
     whole = st.just(Retention(keep=KEEP))
-    stream = Stream.started(draw(small | whole) if holes else draw(whole))
+    stream = StreamWorld.started(draw(small | whole) if holes else draw(whole))
     pieces = texts if empty else texts.filter(len)
     if draw(st.booleans()):
         pieces = pieces.map(str.encode)
@@ -176,152 +93,6 @@ def positions(stream):
         st.builds(After, made_up_ids(stream), st.booleans()),
         st.integers(0, characters + 2).map(AtCharacter),
     )
-
-
-# What is to be told
-
-
-def as_bytes(data):
-    return data.encode() if isinstance(data, str) else data
-
-
-def behind(event, stream, offset):
-    """Return what remains of an event behind the first `offset` code points of the stream."""
-    data = event.data
-    count = offset - stream.offsets[event.id]
-    if count <= 0 and offset > 0 and isinstance(data, bytes):
-        count = 0  # the rest of a character that began before
-    elif count <= 0:
-        return data
-    if isinstance(data, str):
-        return data[count:]
-    starts = [index for index, byte in enumerate(data) if byte & 0xC0 != 0x80] + [len(data)]
-    return data[starts[min(count, len(starts) - 1)] :]
-
-
-def expected(stream: Stream, position: Position):
-    """Return all that a consumer is told about a stream that has ended, or rests."""
-    at, records, start = stream.sentinel, [], 0
-    lineage, last_seq = at.lineage, at.last_seq
-    match position:
-        case After(id, end):
-            former = any(id.epoch == epoch for epoch, _ in lineage.epochs)
-            if not lineage.contains(id):
-                reason = ResetReason.RESTARTED if former else ResetReason.UNKNOWN
-                records = [Reset(lineage.id_at(0), reason)]
-            elif id.seq > last_seq:
-                records = [Reset(lineage.id_at(0), ResetReason.AHEAD)]
-            elif end and at.outcome and id == lineage.id_at(last_seq):
-                return []
-            else:
-                start = id.seq
-        case AtCharacter(offset) if offset > at.characters:
-            records = [Reset(lineage.id_at(0), ResetReason.AHEAD)]
-            position = Beginning()
-        case Live():
-            start = last_seq
-        case Unreadable(reason):
-            records = [Reset(lineage.id_at(0), ResetReason(reason))]
-    retained = {event.id.seq: event for event in stream.events}
-    missing = False
-    for seq in range(start + 1, last_seq + 1):
-        event = retained.get(seq)
-        lost = stream.held[lineage.id_at(seq)]
-        if isinstance(position, AtCharacter) and position.offset and not missing:
-            # Until something is to be told, what was passed over is not told about.
-            rest = behind(event or lost, stream, position.offset)
-            if not rest and not any(isinstance(each, Event | Gap) for each in records):
-                continue
-            if event is not None:
-                event = Event(event.id, rest, event.type)
-                position = Beginning()
-        if event is None:
-            missing = True
-            if seq + 1 in retained or seq == last_seq:
-                first_seq = min(retained, default=last_seq + 1)
-                reason = GapReason.TRIMMED if seq < first_seq else GapReason.LOST
-                records.append(Gap(lineage.id_at(seq), reason))
-        else:
-            missing = False
-            position = Beginning()
-            records.append(event)
-    if at.outcome is not None:
-        records.append(End(lineage.id_at(last_seq), at.outcome, at.error))
-    return records
-
-
-def assert_lawful(records):
-    """Laws 1, 2 and 5, of any consumer: in order, once, and what is missing is reported."""
-    assert not any(isinstance(record, End) for record in records[:-1])
-    for before, after in pairwise(records):
-        match before, after:
-            case _, Reset(id=id):
-                assert id.seq == 0
-            case _, Gap(id=id):
-                assert id.seq > before.id.seq, "a gap says that something is missing"
-                assert not isinstance(before, Gap)
-            case _, Event(id=id):
-                assert id.seq == before.id.seq + 1
-            case Event(id=id) | Gap(id=id), End():
-                assert after.id == id
-
-
-class Consumer:
-    """Drive a cursor until it has to wait, as its docstring says."""
-
-    def __init__(self, stream, position=BEGINNING, follower=None, limit=512):
-        self.stream = stream
-        self.cursor = Cursor(position)
-        self.follower = follower
-        self.limit = limit
-        self.records = []
-        self.log_reads = 0
-
-    def read(self):
-        """Read one page."""
-        cursor, page = self.cursor, None
-        if self.follower is not None and not cursor.from_log:
-            page = self.follower.page(cursor.after)
-        if page is None:
-            self.log_reads += 1
-            page = self.stream.log.read(
-                cursor.after, self.stream.now, limit=self.limit, connected_for=0.0
-            )
-        records = cursor.read(page, self.stream.now)
-        self.records += records
-        return records
-
-    def read_on(self):
-        """Read until there is nothing to do but wait; return what was told since."""
-        before = len(self.records)
-        for _ in range(1000):
-            records, deadline = self.read(), self.cursor.deadline
-            if self.cursor.finished:
-                assert deadline is None
-                break
-            if not records and (deadline is None or deadline > self.stream.now):
-                break
-        else:
-            pytest.fail("a cursor that never waits")
-        assert_lawful(self.records)
-        return self.records[before:]
-
-
-def told(stream, position=BEGINNING, **options):
-    return Consumer(stream, position, **options).read_on()
-
-
-def following(stream):
-    """Return a follower that knows of the stream what the log does."""
-    follower = Follower(FollowerLimits(), stream.now)
-    follower.subscribed(stream.now)
-    refresh(follower, stream)
-    return follower
-
-
-def refresh(follower, stream):
-    while (fetch := follower.next_fetch(stream.now)) is not None:
-        follower.fetched(stream.log.read(fetch.after, stream.now, connected_for=0.0), stream.now)
 
 
 # Any stream, any position
@@ -363,7 +134,7 @@ def test_every_record_is_a_place_to_go_on_from(stream, limit, windowed):
 def test_every_character_is_a_place_to_go_on_from(text, cuts, limit, binary):
     """Law 3: also when the events are bytes that were cut inside of characters."""
     whole = text.encode() if binary else text
-    stream = Stream.started()
+    stream = StreamWorld.started()
     places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
     for start, stop in pairwise(places):
         stream.append(whole[start:stop])
@@ -379,48 +150,6 @@ def test_every_character_is_a_place_to_go_on_from(text, cuts, limit, binary):
     assert events == told(stream)
 
 
-@given(st.data(), st.booleans())
-def test_a_consumer_that_keeps_up_misses_nothing(data, windowed):
-    """Laws 1 and 2: while the stream grows; who is slower than the trimming is told so."""
-    stream = Stream.started(Retention(count=data.draw(st.integers(1, 20)), keep=KEEP))
-    follower = following(stream) if windowed else None
-    consumers = []
-    for _ in range(data.draw(st.integers(1, 12))):
-        match data.draw(st.sampled_from(["append", "append", "join", "read", "take over"])):
-            case "append":
-                effect = stream.append(*data.draw(st.lists(texts, min_size=1, max_size=4)))
-                if follower is not None:
-                    follower.received(Appended(effect.batch), stream.now)
-            case "take over":
-                effect = stream.take_over()
-                if follower is not None and data.draw(st.booleans()):
-                    follower.received(Changed(effect.sentinel), stream.now)
-            case "join":
-                consumers.append((stream.sentinel.last_seq, Consumer(stream, Live(), follower)))
-                consumers[-1][1].read_on()
-            case "read" if consumers:
-                data.draw(st.sampled_from(consumers))[1].read_on()
-        if follower is not None:
-            refresh(follower, stream)
-    stream.end()
-    if follower is not None:
-        follower.received(Changed(stream.sentinel), stream.now)
-        refresh(follower, stream)
-    for start, consumer in consumers:
-        consumer.read_on()
-        *records, end = consumer.records
-        assert end.outcome is Outcome.DONE
-        seqs = [record.id.seq for record in records if isinstance(record, Event)]
-        reported = {
-            seq for record in records if isinstance(record, Gap) for seq in range(record.id.seq)
-        }
-        assert set(range(start + 1, end.id.seq + 1)) - set(seqs) <= reported | {
-            record.id.seq for record in records if isinstance(record, Gap)
-        }
-        for record in records:
-            assert isinstance(record, Gap) or stream.held[record.id] == record
-
-
 @pytest.mark.parametrize(
     "position",
     [Beginning(), After(EventId("a", 1)), AtCharacter(3), Live(), Unreadable("malformed")],
@@ -428,7 +157,7 @@ def test_a_consumer_that_keeps_up_misses_nothing(data, windowed):
 @pytest.mark.parametrize("deleted", [True, False])
 def test_an_unknown_stream_is_not_found(position, deleted):
     """Law 9: and nothing is created."""
-    stream = Stream(EventLog(), {}, {})
+    stream = StreamWorld(EventLog(), {}, {})
     if deleted:
         stream.claim(retention=Retention(keep=KEEP))
         stream.log.apply(Delete(), 0.0)
@@ -493,7 +222,7 @@ def test_a_finished_cursor_tells_nothing_more():
 
 
 def test_what_was_trimmed_is_a_gap():
-    stream = Stream.started(Retention(count=2, keep=KEEP))
+    stream = StreamWorld.started(Retention(count=2, keep=KEEP))
     for each in "abcdef":
         stream.append(each)
     stream.end()
@@ -518,7 +247,7 @@ def test_a_lost_end_of_the_stream_is_a_gap_and_then_the_end():
 
 
 def test_a_stream_of_which_nothing_is_left():
-    stream = Stream.started()
+    stream = StreamWorld.started()
     stream.lose("a", "b")
     stream.end()
     assert told(stream) == expected(stream, Beginning())

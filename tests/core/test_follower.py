@@ -1,10 +1,4 @@
-"""The follower machine against the reference store, behind a feed that may do anything.
-
-`World` holds the log, the feed's items on their way, and a driver that reads whenever the machine
-asks for it. `Faults` loses, repeats, delays and reorders the items, interrupts the feed, lets reads
-fail or take their time; and the stream is appended to, trimmed, taken over, restarted, deleted, and
-loses its newest part. The laws are checked after each step, and once more when all is quiet.
-"""
+"""The follower machine against the reference store, behind a feed that may do anything."""
 
 from dataclasses import replace
 from math import inf
@@ -12,27 +6,13 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
 
 from resumable_core import (
     ABSENT,
     TOP,
-    Append,
     Appended,
     Changed,
-    Claim,
     Delete,
-    EventLog,
-    Finish,
-    Follower,
-    FollowerLimits,
-    Interrupted,
-    Message,
     Observe,
     Outcome,
     Recover,
@@ -44,437 +24,25 @@ from resumable_core import (
 )
 from resumable_core._follower import LONGEST_RETRY, SLICES
 from resumable_core._log import PAGE_EVENTS
-
-LEASE = 12.0
-LIMITS = FollowerLimits(window_count=4, window_bytes=12, pending=2, check_interval=5.0)
-RETENTION = Retention(count=6, keep=1000.0)
-WIDE = FollowerLimits(check_interval=5.0)
-
-
-class World:
-    """One stream, its feed, and a process that follows it."""
-
-    def __init__(self, limits=LIMITS, retention=RETENTION):
-        self.now = 0.0
-        self.log = EventLog()
-        self.retention = retention
-        self.held = {}  # what ever stood under an id
-        self.feed = []  # items on their way
-        self.follower = Follower(limits, self.now)
-        self.fetch = None
-        self.page = None  # the answer to the fetch, on its way
-        self.claims = 0
-        self.past = [self.snapshot()]
-        self.since = inf  # when the feed was confirmed, or interrupted last
-        self.fetches = 0
-        self.causes = 0  # of fetches, other than time
-
-    # The stream
-
-    @property
-    def active(self):
-        return self.log.sentinel.state is State.ACTIVE
-
-    def apply(self, change):
-        before = self.log.sentinel
-        effect = self.log.apply(change, self.now)
-        after = effect.sentinel
-        self.past.append(self.snapshot())
-        if effect.batch is not None:
-            self.held |= {event.id: event for event in effect.batch.events}
-            self.feed.append(Appended(effect.batch))
-        if (before.state, before.epoch) != (after.state, after.epoch):
-            self.feed.append(Changed(after))
-
-    def claim(self, **options):
-        self.claims += 1
-        epoch = f"e{self.claims}"
-        self.apply(Claim(epoch, LEASE, self.retention, **options))
-        return epoch
-
-    def append(self, *data):
-        """Append `data`; what once stood under an id stands there again."""
-        sentinel = self.log.sentinel
-        messages = []
-        for seq, each in enumerate(data, sentinel.last_seq + 1):
-            before = self.held.get(sentinel.lineage.id_at(seq))
-            messages.append(Message(each if before is None else before.data))
-        characters = sum(message.characters for message in messages)
-        first_seq = sentinel.last_seq + 1
-        self.apply(Append(sentinel.epoch, first_seq, tuple(messages), characters))
-
-    def skip(self, count):
-        """Go on behind events that nobody has any more."""
-        at = self.log.sentinel
-        self.apply(
-            Recover(
-                at.epoch, at.lineage, at.last_seq + count, at.characters, LEASE, at.retention, {}
-            )
-        )
-
-    def end(self, outcome=Outcome.DONE):
-        self.apply(Finish(self.log.sentinel.epoch, outcome, self.log.sentinel.last_seq))
-
-    def snapshot(self):
-        log = self.log
-        return log.sentinel, tuple(log.batches), log.count, log.size
-
-    def roll_back(self, snapshot):
-        self.log.sentinel, batches, self.log.count, self.log.size = snapshot
-        self.log.batches = list(batches)
-        self.past.append(snapshot)
-
-    def wipe(self):
-        self.roll_back((ABSENT, (), 0, 0))
-
-    # The feed
-
-    def subscribe(self):
-        self.since = self.now
-        self.causes += 1
-        self.follower.subscribed(self.now)
-
-    def deliver(self, *indices):
-        """Deliver items by their place in the feed; they stay, to be repeated."""
-        for index in indices:
-            self.causes += 1
-            self.follower.received(self.feed[index], self.now)
-
-    def deliver_all(self):
-        self.deliver(*range(len(self.feed)))
-        self.feed.clear()
-
-    def interrupt(self):
-        self.feed.clear()
-        self.since = self.now
-        self.causes += 1
-        self.follower.received(Interrupted(), self.now)
-
-    # The driver
-
-    def ask(self):
-        assert self.fetch is None, "one fetch at a time"
-        self.fetch = self.next_fetch()
-        if self.fetch is not None:
-            self.fetches += 1
-            assert self.fetch.connected_for == self.now - self.since
-        return self.fetch
-
-    def next_fetch(self):
-        """Ask the machine; it acts when its deadline says so, and at no other time."""
-        due, given_up = self.follower.deadline <= self.now, self.follower.given_up
-        fetch = self.follower.next_fetch(self.now)
-        assert due == (fetch is not None or given_up != self.follower.given_up)
-        assert self.follower.deadline > self.now, "a busy loop"
-        return fetch
-
-    def read(self, limit=PAGE_EVENTS):
-        fetch = self.fetch
-        before = self.log.sentinel
-        self.page = self.log.read(
-            fetch.after, self.now, limit=limit, connected_for=fetch.connected_for
-        )
-        if self.log.sentinel is not before:
-            self.feed.append(Changed(self.log.sentinel))
-
-    def answer(self):
-        page, self.fetch, self.page = self.page, None, None
-        if page.events and page.events[-1].id.seq < page.sentinel.last_seq:
-            self.causes += 1
-        self.follower.fetched(page, self.now)
-
-    def fail(self, jitter=1.0):
-        self.fetch = self.page = None
-        self.causes += 1
-        self.follower.fetch_failed(self.now, jitter)
-
-    def doubt(self):
-        self.causes += 1
-        self.follower.doubted(self.now)
-
-    def settle(self, limit=PAGE_EVENTS):
-        """Carry out whatever the machine asks for now."""
-        for _ in range(100):
-            if self.fetch is None and self.ask() is None:
-                return
-            if self.page is None:
-                self.read(limit)
-            self.answer()
-        pytest.fail("a hot loop")
-
-    def run(self, seconds, limit=PAGE_EVENTS):
-        """Drive as a real driver does: ask when the deadline says so, and at no other time."""
-        until = self.now + seconds
-        self.settle(limit)
-        while self.follower.deadline <= until:
-            self.now = max(self.now, self.follower.deadline)
-            self.settle(limit)
-        self.now = until
-
-    def assert_same(self):
-        """The window tells what the log does; a lease that was renewed is no news."""
-        follower, log = self.follower, self.log
-        mine, theirs = follower.sentinel, log.sentinel
-        assert (mine.state, mine.epoch, mine.lineage) == (
-            theirs.state,
-            theirs.epoch,
-            theirs.lineage,
-        )
-        assert (mine.last_seq, mine.error) == (theirs.last_seq, theirs.error)
-        assert follower._top == theirs.last_seq
-        for after in range(log.sentinel.last_seq + 3):
-            page = follower.page(after)
-            if page is not None:
-                events = log.read(after, self.now, connected_for=0.0).events
-                # The window may hold what the log has trimmed or lost, but nothing else.
-                assert tuple(event for event in page.events if event in events) == events
-
-
-def following(*data, limits=WIDE):
-    """Return a world in which a stream is followed and `data` came over the feed."""
-    world = World(limits)
-    world.claim()
-    world.subscribe()
-    world.settle()
-    world.deliver_all()
-    for each in data:
-        world.append(each)
-    world.deliver_all()
-    return world
-
-
-def texts(page):
-    return "".join(event.data for event in page.events)
-
-
-ACTIONS = (
-    *(
-        "nothing",
-        "claim",
-        "append",
-        "append",
-        "skip",
-        "end",
-        "renew",
-        "delete",
-        "wipe",
-        "fail_over",
-    ),
-    *("keep_up", "keep_up", "keep_up", "subscribe", "deliver", "deliver", "deliver_all"),
-    *("lose_items", "interrupt", "ask", "read", "read", "answer", "answer", "fail", "doubt"),
-    *("settle", "settle", "wait", "wait"),
+from resumable_core.testing.machines.follower import FollowerMachine
+from resumable_core.testing.worlds.follower import (
+    LEASE,
+    LIMITS,
+    WIDE,
+    FollowerWorld,
+    following,
+    texts,
 )
-data_of_a_batch = st.lists(st.text("aé", max_size=4), min_size=1, max_size=5)
 
-
-class Faults(RuleBasedStateMachine):
-    """Anything may happen at any time, in any order."""
-
-    @initialize(wide=st.booleans(), forgets=st.booleans(), ends=st.booleans())
-    def start(self, wide, forgets, ends):
-        self.world = World(FollowerLimits(pending=2, window_count=4) if wide else LIMITS)
-        self.forgets = forgets
-        self.ends = ends
-        self.seen = (0, None)
-
-    @rule(data=st.data(), action=st.sampled_from(ACTIONS))
-    def step(self, data, action):
-        """One rule for all: of many, Hypothesis would leave out half in each run."""
-        getattr(self, action)(data.draw)
-
-    def nothing(self, draw):
-        pass
-
-    @property
-    def follower(self):
-        return self.world.follower
-
-    # What becomes of the stream
-
-    def claim(self, draw):
-        at = self.world.log.sentinel
-        if at.state is State.LOST:
-            self.world.claim(on_lost=draw(st.sampled_from([Takeover.CONTINUE, Takeover.RESTART])))
-        elif not self.world.active:
-            self.world.claim(replaces=at.epoch if at.known else None)
-
-    def append(self, draw):
-        if self.world.active:
-            self.world.append(*draw(data_of_a_batch))
-
-    def skip(self, draw):
-        if self.world.active and self.forgets:
-            self.world.skip(draw(st.integers(1, 3)))
-
-    def end(self, draw):
-        if self.world.active and self.ends:
-            outcome = draw(st.sampled_from(Outcome))
-            if outcome is Outcome.STOPPED:
-                self.world.apply(Stop())
-            else:
-                self.world.end(outcome)
-
-    def renew(self, draw):
-        if self.world.active:
-            self.world.apply(Renew(self.world.log.sentinel.epoch))
-
-    def delete(self, draw):
-        if self.ends:
-            self.world.apply(Delete())
-
-    def wipe(self, draw):
-        if self.forgets:
-            self.world.wipe()
-
-    def fail_over(self, draw):
-        if self.forgets:
-            back = draw(st.integers(1, min(8, len(self.world.past))))
-            self.world.roll_back(self.world.past[-back])
-
-    def keep_up(self, draw):
-        """Time without faults, so that something comes about."""
-        self.claim(draw)
-        self.subscribe(draw)
-        self.append(draw)
-        self.world.deliver_all()
-        self.world.settle()
-
-    # What becomes of the feed
-
-    @property
-    def subscribed(self):
-        return self.world.since < inf
-
-    def subscribe(self, draw):
-        if not self.subscribed:
-            self.world.subscribe()
-
-    def deliver(self, draw):
-        if self.world.feed and self.subscribed:
-            index = draw(st.integers(0, len(self.world.feed) - 1))
-            self.world.deliver(index)
-            if draw(st.booleans()):
-                del self.world.feed[index]
-
-    def deliver_all(self, draw):
-        if self.subscribed:
-            self.world.deliver_all()
-
-    def lose_items(self, draw):
-        self.world.feed.clear()
-
-    def interrupt(self, draw):
-        if self.subscribed:
-            self.world.interrupt()
-
-    # What becomes of the reads
-
-    def ask(self, draw):
-        if self.world.fetch is None:
-            self.world.ask()
-
-    def read(self, draw):
-        if self.world.fetch is not None and self.world.page is None:
-            self.world.read(draw(st.integers(1, 3)))
-
-    def answer(self, draw):
-        if self.world.page is not None:
-            self.world.answer()
-
-    def fail(self, draw):
-        if self.world.fetch is not None:
-            self.world.fail(draw(st.floats(0, 1)))
-
-    def doubt(self, draw):
-        if self.subscribed:
-            self.world.doubt()
-
-    def settle(self, draw):
-        self.world.settle(draw(st.integers(1, 3)))
-
-    def wait(self, draw):
-        self.world.now += draw(st.sampled_from([0.01, 0.2, 1.0, 5.0, LEASE, LIMITS.outage]))
-
-    # The laws
-
-    @invariant()
-    def the_window_is_a_part_of_the_log(self):
-        """Contiguous, up to the top, and what stood under those ids."""
-        follower = self.follower
-        window, top = follower._window, follower._top
-        assert [event.id.seq for event in window] == list(range(top + 1 - len(window), top + 1))
-        for event in window:
-            assert event == self.world.held[event.id]
-            assert follower.sentinel.lineage.id_at(event.id.seq) == event.id
-        assert follower.sentinel.last_seq == top
-
-    @invariant()
-    def pages_are_parts_of_the_window(self):
-        follower = self.follower
-        first = follower._top + 1 - len(follower._window)
-        for after in range(max(0, first - 3), follower._top + 3):
-            page = follower.page(after)
-            if not follower.ready or after < first - 1:
-                assert page is None
-            else:
-                assert page is follower.page(after)
-                assert page.events == tuple(follower._window[after + 1 - first :])
-                assert page.after == after
-                assert page.sentinel.last_seq == follower._top
-
-    @invariant()
-    def consumers_are_woken(self):
-        """What a consumer might want to see has another version."""
-        at = self.follower.sentinel
-        view = (self.follower.ready, at.state, at.lineage, at.last_seq)
-        version, before = self.seen
-        assert version <= self.follower.version
-        assert view == before or version < self.follower.version or before is None
-        self.seen = (self.follower.version, view)
-
-    @invariant()
-    def memory_is_bounded(self):
-        """Law 8."""
-        follower, limits = self.follower, self.follower._limits
-        size = sum(len(event.data.encode()) for event in follower._window)
-        assert follower._bytes == size
-        one_batch = len(follower._chunks) == 1
-        assert len(follower._window) <= limits.window_count or one_batch
-        assert size <= limits.window_bytes or one_batch
-        assert len(follower._pending) <= limits.pending
-        assert len(follower._slices) <= SLICES
-
-    @invariant()
-    def reads_are_few(self):
-        """One for each cause, and one in a check interval; there is no hot loop."""
-        world = self.world
-        assert world.fetches <= world.causes + world.now / LIMITS.check_interval + 1
-
-    def teardown(self):
-        """Law 7: when all is quiet, the follower knows what there is after one check interval."""
-        if not hasattr(self, "world"):
-            return
-        world = self.world
-        if world.since == inf:
-            world.subscribe()
-        world.feed.clear()
-        world.run(max(LIMITS.check_interval, LONGEST_RETRY), limit=3)
-        self.reads_are_few()
-        world.assert_same()
-        assert world.follower.sentinel == world.log.sentinel
-        assert not world.follower.unreachable
-        assert not world.follower.given_up
-
-
-Faults.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
-TestFaults = Faults.TestCase
+TestFollower = FollowerMachine.TestCase
+TestFollower.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 # The first read
 
 
 def test_nothing_is_read_before_the_feed_is_confirmed():
-    world = World()
+    world = FollowerWorld()
     assert world.ask() is None
     assert world.follower.page(0) is None
     world.now = 3.0
@@ -483,7 +51,7 @@ def test_nothing_is_read_before_the_feed_is_confirmed():
 
 
 def test_the_window_begins_at_the_top():
-    world = World()
+    world = FollowerWorld()
     world.claim()
     world.append("a", "b")
     world.subscribe()
@@ -495,7 +63,7 @@ def test_the_window_begins_at_the_top():
 
 def test_a_stream_that_is_claimed_after_the_first_read():
     """An unknown stream has no lineage to look into."""
-    world = World(WIDE)
+    world = FollowerWorld(WIDE)
     world.subscribe()
     world.settle()
     assert world.follower.ready
@@ -686,7 +254,7 @@ def test_a_failed_read_is_repeated_after_a_pause():
 def test_batches_of_another_stream_cost_a_read_each_at_most():
     """However busy the stream is: what the log does not know is forgotten."""
     world = following("a")
-    other = World()
+    other = FollowerWorld()
     other.claim()
     other.end()
     other.claim(replaces="e1")
@@ -937,21 +505,21 @@ def test_a_lost_tail_is_found_out_and_its_repair_followed():
 
 def test_whoever_waits_before_the_window_is_woken_when_a_lost_tail_is_back():
     """Law 7: the follower noticed neither the loss nor the repair, so nothing is news to it."""
-    world = World()
+    world = FollowerWorld()
     world.claim()
     world.append("a", "b", "c")
     world.feed.clear()
     world.subscribe()
     world.settle()
     version = world.follower.version
-    world.follower.awaited(3, world.now)
+    world.wait_for(3)
     world.settle()
     assert world.follower.version == version, "there the window tells what comes"
-    world.follower.awaited(1, world.now)  # the log has lost the rest, and then has it again
+    world.wait_for(1)  # the log has lost the rest, and then has it again
     world.settle()
     assert world.follower.version > version
     version = world.follower.version
-    world.run(3 * LIMITS.check_interval)
+    world.run(LIMITS.check_interval)
     assert world.follower.version == version
 
 
@@ -1054,7 +622,7 @@ def test_an_outage_is_not_waited_out_for_ever():
 
 
 def test_a_feed_that_is_never_confirmed_is_not_waited_for_for_ever():
-    world = World()
+    world = FollowerWorld()
     assert world.follower.deadline == LIMITS.outage
     world.now = LIMITS.outage
     assert world.ask() is None
@@ -1086,7 +654,7 @@ def test_a_producer_that_gave_up_is_believed_by_who_then_has_all(known, kept):
 
 
 def test_a_producer_that_gave_up_is_believed_when_nothing_was_read_yet():
-    world = World()
+    world = FollowerWorld()
     world.claim()
     world.append(*"abc")
     at = world.log.sentinel
@@ -1150,7 +718,7 @@ def test_consumers_at_one_place_share_the_page():
 
 
 def test_a_page_of_the_window_is_limited():
-    world = World(WIDE, Retention())
+    world = FollowerWorld(WIDE, Retention())
     world.claim()
     world.subscribe()
     world.settle()

@@ -193,3 +193,19 @@ def test_text_has_no_room_for_anything_else():
     assert text.place(ID) == b""
     assert text.heartbeat == b""
     assert text.media_type == "text/plain; charset=utf-8"
+
+
+ODD = EventId("a\nid: b", 1)
+
+
+@pytest.mark.parametrize(
+    "record", [Event(ODD, "x"), Gap(ODD, GapReason.LOST)], ids=["event", "notice"]
+)
+def test_no_epoch_breaks_out_of_its_line(record):
+    """Law 11: ids that are made by hand are nobody's but the caller's."""
+    with pytest.raises(ValueError, match="id has U"):
+        sse.frame([record])
+
+
+def test_an_epoch_that_fits_a_line_is_framed():
+    assert sse.frame([Event(EventId("a b", 1), "x")]).body.startswith(b"id: a b-1\n")

@@ -44,7 +44,7 @@ TOOLS = [path for path in modules("resumable_core") if "testing" in path.parts]
 ALL = modules("resumable_core") + modules("resumable_io")
 
 # What the tools for tests need beyond that: a simulated world throws dice, and keeps a queue.
-FOR_TESTS = {"contextlib", "copy", "heapq", "hypothesis", "random", "string", "traceback"}
+FOR_TESTS = {"contextlib", "copy", "heapq", "hypothesis", "random", "string"}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -94,7 +94,9 @@ def event_loops(source: str) -> list[str]:
 
 
 def name_of(path: Path) -> str:
-    return "/".join(path.parts[-2:])
+    """The path from the package on."""
+    start = max(path.parts.index(each) for each in path.parts if each.startswith("resumable_"))
+    return "/".join(path.parts[start:])
 
 
 @pytest.mark.parametrize("path", CORE, ids=name_of)

@@ -1,23 +1,10 @@
-"""The producer machine against the reference store, with all that can go wrong between them.
+"""The producer machine against the reference store, with all that can go wrong between them."""
 
-`World` is the driver. It carries commands to an `EventLog` and answers back, each lane for itself.
-`Faults` loses, delays and repeats them as it likes; the store forgets, and others stop, delete and
-take over. The laws are checked after each step, and once more when the faults have ended.
-"""
-
-from copy import copy
-from dataclasses import dataclass
 from math import inf
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
 
 from resumable_core import (
     ABSENT,
@@ -29,7 +16,6 @@ from resumable_core import (
     Delete,
     EventLog,
     Fenced,
-    Finish,
     InvalidMessage,
     Message,
     Observe,
@@ -43,451 +29,27 @@ from resumable_core import (
     Sentinel,
     State,
     Stop,
-    StreamError,
     StreamExists,
     StreamNotFound,
-    Takeover,
 )
 from resumable_core._lane import Lane
 from resumable_core._run import Run
-
-LEASE = 6.0
-KEEP = 60.0
-LIMITS = ProducerLimits(
-    buffer_count=3,
-    buffer_bytes=12,
-    message_bytes=20,
-    idle=40.0,
-    total=100.0,
-    outage=10.0,
-    linger=5.0,
-)
-CLAIM = Claim("mine", LEASE, Retention(keep=KEEP), {"owner": "me"}, on_lost=Takeover.CONTINUE)
-WRITE, RENEW = "write", "renew"
-DELAYS = [0.01, 0.1, 0.5, 1.0, 3.0, LEASE + 0.1, LIMITS.outage, LIMITS.idle]
-
-messages = st.builds(Message, st.text("aé€", max_size=6), st.sampled_from([None, "t"]))
-lanes = st.sampled_from([WRITE, RENEW])
-errors = st.sampled_from([None, BackendUnavailable("gone"), BackendFull("full")])
-big_messages = st.builds(Message, st.just("x" * LIMITS.message_bytes))
-
-
-@dataclass
-class Flight:
-    """A command under way: not at the store yet, or with its answer on the way back."""
-
-    command: object
-    answer: Sentinel | StreamError | None = None
-    seqs: frozenset[int] = frozenset()
-    """What the store held then."""
-
-
-class World:
-    """One producer, one store, and what lies between."""
-
-    def __init__(self, claim=CLAIM, limits=LIMITS, log=None):
-        self.now = 0.0
-        self.limits = limits
-        self.log = log or EventLog()
-        self.producer = Producer(claim, limits, self.now)
-        self.epoch = claim.epoch
-        self.lanes: dict[str, Flight] = {}
-        self.offered: list[Message] = []
-        self.base = 0  # the last seq before the producer's own
-        self.calls = 0
-        self.answered_at = 0.0  # the last reply on the write lane
-        self.past = [self.snapshot()]
-        self.unrestorable: set[int] = set()
-
-    # The producer's side
-
-    def offer(self, *messages):
-        for message in messages:
-            self.producer.offer(message)
-            self.offered.append(message)
-
-    def ask(self, lane):
-        assert lane not in self.lanes, "one command under way at most"
-        self.calls += 1
-        machine = self.producer
-        command = machine.next_write(self.now) if lane == WRITE else machine.next_renew(self.now)
-        if command is not None:
-            assert (lane == RENEW) == isinstance(command, Renew)
-            self.lanes[lane] = Flight(command)
-        return command
-
-    def arrive(self, lane):
-        flight = self.lanes[lane]
-        flight.answer = self.apply(flight.command)
-        flight.seqs = frozenset(self.seqs)
-
-    def answer(self, lane):
-        flight = self.lanes.pop(lane)
-        claiming, before = self.producer.phase is Phase.CLAIMING, self.producer._run.before
-        if isinstance(flight.answer, StreamError):
-            self.producer.refused(flight.command, flight.answer)
-        else:
-            self.producer.replied(flight.command, flight.answer, self.now)
-            if lane == WRITE:
-                self.answered_at = self.now
-            if claiming and self.producer.phase is Phase.PRODUCING:
-                self.base = flight.answer.last_seq
-                self.unrestorable.clear()
-            # What the answer says is there is let go of, although it was lost since.
-            let_go = flight.seqs & set(range(before + 1, self.producer._run.before + 1))
-            self.unrestorable |= let_go - set(self.seqs)
-
-    def fail(self, lane, jitter=0.5, error=None):
-        flight = self.lanes.pop(lane)
-        self.producer.failed(flight.command, self.now, jitter, error)
-        return flight.command
-
-    def carry_out(self, lane):
-        if self.lanes[lane].answer is None:
-            self.arrive(lane)
-        self.answer(lane)
-
-    # The store's side
-
-    def apply(self, change):
-        """Apply a change and return the answer; law 5 is checked where it could be broken."""
-        before = self.seqs
-        try:
-            sentinel = self.log.apply(change, self.now).sentinel
-        except StreamError as error:
-            return error
-        self.note_losses(before)  # its time may have been over
-        self.past.append(self.snapshot())
-        if sentinel.state is State.DONE and sentinel.epoch == self.epoch:
-            assert sentinel.last_seq == self.base + len(self.offered), (
-                "an end before the last event"
-            )
-        return sentinel
-
-    def snapshot(self):
-        log = self.log
-        return log.sentinel, tuple(log.batches), log.count, log.size
-
-    def roll_back(self, snapshot):
-        before = self.seqs
-        self.log.sentinel, batches, self.log.count, self.log.size = snapshot
-        self.log.batches = list(batches)
-        self.past.append(snapshot)
-        self.note_losses(before)
-
-    def note_losses(self, before):
-        """Note what is gone from the store and held by nobody."""
-        first = self.producer._run.before + 1
-        held = range(first, self.producer._run.last + 1)
-        self.unrestorable = (self.unrestorable | set(before) - set(held)) - set(self.seqs)
-
-    def wipe(self):
-        self.roll_back((ABSENT, (), 0, 0))
-
-    @property
-    def events(self):
-        return [event for batch in self.log.batches for event in batch.events]
-
-    @property
-    def seqs(self):
-        return [event.id.seq for event in self.events]
-
-    # Without faults
-
-    def settle(self):
-        """Carry out what is to be done now."""
-        for lane in list(self.lanes):
-            self.carry_out(lane)
-        for lane in (WRITE, RENEW) * 8:
-            if self.ask(lane):
-                self.carry_out(lane)
-
-    @property
-    def deadline(self):
-        machine = self.producer
-        deadlines = (machine.write_deadline, machine.renew_deadline)
-        return min((each for each in deadlines if each is not None), default=inf)
-
-    def steps(self):
-        """Count the steps of a test's own driver; a machine that never rests fails it."""
-        yield from range(1000)
-        pytest.fail("a busy loop")
-
-    def sleep(self):
-        """Sleep until the machine wants to be asked; return whether it ever does."""
-        if self.deadline < inf:
-            self.now = max(self.now, self.deadline)
-        return self.deadline < inf
-
-    def run(self, until=inf):
-        """Drive as a real driver does: ask when the deadline says so, and at no other time.
-
-        What is due at `until` is not asked for yet.
-        """
-        self.settle()
-        for _ in self.steps():
-            if self.deadline >= until or not self.sleep():
-                break
-            self.settle()
-        if until < inf:
-            self.now = until
-
-    def finish(self):
-        self.producer.end(Outcome.DONE)
-        self.run()
-        assert self.producer.phase is Phase.CLOSED
-
-    def assert_whole(self, outcome=Outcome.DONE):
-        """Everything that was offered is in the log: in order, once, under its own id."""
-        assert self.producer.error is None
-        assert self.log.sentinel.outcome is outcome
-        assert self.log.sentinel.last_seq == self.base + len(self.offered)
-        own = [event for event in self.events if event.id.epoch == self.epoch]
-        assert [(event.id.seq, event.data, event.type) for event in own] == [
-            (seq, message.data, message.type)
-            for seq, message in enumerate(self.offered, self.base + 1)
-            if seq not in self.unrestorable
-        ]
-
-
-def producing(*messages, **options):
-    """Return a world in which the stream is claimed and `messages` are in the log."""
-    world = World(**options)
-    world.settle()
-    for message in messages:
-        world.offer(message)
-        world.settle()
-    return world
-
-
-def text(count, size=1):
-    return [Message(chr(ord("a") + index % 26) * size) for index in range(count)]
-
-
-def lost_log(count, epoch="older"):
-    """Return a log whose producer was lost after `count` events."""
-    log = EventLog()
-    log.apply(Claim(epoch, LEASE, Retention(keep=KEEP)), 0.0)
-    if count:
-        log.apply(Append(epoch, 1, tuple(text(count)), count), 0.0)
-    log.apply(Finish(epoch, Outcome.LOST, count), 0.0)
-    return log
-
-
-def clone(machine):
-    """Return a machine that can be asked for a command without changing the first."""
-    clone = copy(machine)
-    clone._writes, clone._renewals = copy(machine._writes), copy(machine._renewals)
-    return clone
-
-
-def acts(machine, at):
-    """Say whether asking at that time does anything; and that nothing is overdue afterwards."""
-    machine = clone(machine)
-    before = (machine.phase, machine.outcome)
-    command = machine.next_write(at)
-    assert machine.write_deadline is None or machine.write_deadline > at, "a busy loop"
-    return command is not None or before != (machine.phase, machine.outcome)
-
-
-ACTIONS = (
-    *("nothing", "offer", "offer", "work", "work", "work", "end"),
-    *("ask", "ask", "arrive", "arrive", "answer", "answer", "fail", "arrive_after_all"),
-    *("wait", "wait", "fail_over", "wipe", "interfere", "replace", "learn"),
+from resumable_core.testing.machines.producer import ProducerMachine, messages
+from resumable_core.testing.worlds.producer import (
+    CLAIM,
+    KEEP,
+    LEASE,
+    LIMITS,
+    RENEW,
+    WRITE,
+    ProducerWorld,
+    lost_log,
+    producing,
+    text,
 )
 
-
-class Faults(RuleBasedStateMachine):
-    """Anything may happen at any time, in any order."""
-
-    world: World
-
-    @initialize(older=st.none() | st.integers(0, 3), forgets=st.booleans(), others=st.booleans())
-    def start(self, older, forgets, others):
-        log = None if older is None else lost_log(older)
-        self.world = World(log=log)
-        self.forgets = forgets
-        self.others = others
-        self.taken = False  # whether the producer may rightly be fenced
-        self.zombies = []
-
-    @rule(data=st.data(), action=st.sampled_from(ACTIONS))
-    def step(self, data, action):
-        """One rule for all: of many, Hypothesis would leave out half in each run."""
-        getattr(self, action)(data.draw)
-
-    def nothing(self, draw):
-        pass
-
-    @property
-    def machine(self):
-        return self.world.producer
-
-    # What a driver and its source do
-
-    def offer(self, draw):
-        message = draw(messages | big_messages)
-        if self.machine.source_wanted and self.machine.has_room:
-            self.world.offer(message)
-
-    def work(self, draw):
-        """Time without faults, so that something comes about."""
-        self.world.settle()
-        for message in text(draw(st.integers(0, 3)), 3):
-            if self.machine.source_wanted and self.machine.has_room:
-                self.world.offer(message)
-            self.world.settle()
-
-    def end(self, draw):
-        if draw(st.integers(0, 3)) == 3:
-            self.machine.end(draw(st.sampled_from([Outcome.DONE, Outcome.FAILED])), "why")
-
-    def ask(self, draw):
-        lane = draw(lanes)
-        if lane not in self.world.lanes:
-            self.world.ask(lane)
-
-    def wait(self, draw):
-        self.world.now += draw(st.sampled_from(DELAYS))
-
-    # What the network does
-
-    def under_way(self, draw, *, answered):
-        lane = draw(lanes)
-        flight = self.world.lanes.get(lane)
-        return lane if flight and (flight.answer is not None) == answered else None
-
-    def arrive(self, draw):
-        if lane := self.under_way(draw, answered=False):
-            self.world.arrive(lane)
-
-    def answer(self, draw):
-        if lane := self.under_way(draw, answered=True):
-            self.world.answer(lane)
-
-    def fail(self, draw):
-        arrived = draw(st.booleans())
-        if lane := self.under_way(draw, answered=arrived):
-            claiming = self.machine.phase is Phase.CLAIMING
-            error = None if claiming else draw(errors)
-            command = self.world.fail(lane, draw(st.floats(0, 1)), error)
-            if not arrived and not isinstance(command, Claim) and draw(st.booleans()):
-                self.zombies.append(command)
-
-    def arrive_after_all(self, draw):
-        if self.zombies:
-            self.world.apply(self.zombies.pop())
-
-    # What the store and others do
-
-    def some_of_the_past(self, draw):
-        return self.world.past[-draw(st.integers(1, min(10, len(self.world.past))))]
-
-    def fail_over(self, draw):
-        if self.forgets:
-            snapshot = self.some_of_the_past(draw)
-            self.world.roll_back(snapshot)
-            self.taken |= snapshot[0].known and snapshot[0].epoch != self.world.epoch
-
-    def wipe(self, draw):
-        if self.forgets:
-            self.world.wipe()
-
-    def interfere(self, draw):
-        if self.others:
-            self.taken = True
-            self.world.apply(draw(st.sampled_from([Observe(), Stop("enough"), Delete()])))
-
-    def replace(self, draw):
-        if self.others:
-            self.taken = True
-            at, epoch = self.world.log.sentinel, f"other{len(self.world.past)}"
-            if draw(st.booleans()):
-                self.world.apply(Claim(epoch, LEASE, on_lost=Takeover.CONTINUE))
-            else:
-                self.world.apply(Claim(epoch, LEASE, replaces=at.epoch or None))
-
-    def learn(self, draw):
-        """The feed may be late: anything that ever was."""
-        self.machine.learned(self.some_of_the_past(draw)[0], self.world.now)
-
-    # The laws
-
-    @invariant()
-    def nothing_else_stands_under_an_id(self):
-        """Laws 1 and 6: in order, once, and under an id only ever the same message."""
-        world = self.world
-        assert all(
-            before < after for before, after in zip(world.seqs, world.seqs[1:], strict=False)
-        )
-        for event in world.events:
-            assert event.id == world.log.sentinel.lineage.id_at(event.id.seq)
-            if event.id.epoch == world.epoch:
-                message = world.offered[event.id.seq - world.base - 1]
-                assert (event.data, event.type) == (message.data, message.type)
-
-    @invariant()
-    def memory_is_bounded(self):
-        """Law 8."""
-        held = [message.size for message in self.machine._run._messages]
-        assert len(held) <= 2 * LIMITS.buffer_count
-        assert sum(held) <= 2 * LIMITS.buffer_bytes + LIMITS.message_bytes
-        kept = held[: max(0, self.machine._run.acked - self.machine._run.before)]
-        assert self.machine._run._kept_bytes == sum(kept)
-        assert self.machine._run.unacked_bytes == sum(held) - sum(kept)
-
-    @invariant()
-    def deadlines_are_right(self):
-        """Law 7: who sleeps until the deadline misses nothing, and is not woken for nothing."""
-        for delay in (0.0, *DELAYS):
-            at = self.world.now + delay
-            deadline = self.machine.write_deadline
-            assert acts(self.machine, at) == (deadline is not None and deadline <= at)
-            renewal = self.machine.renew_deadline
-            renews = clone(self.machine).next_renew(at) is not None
-            assert renews == (renewal is not None and renewal <= at)
-
-    @invariant()
-    def closed_is_closed(self):
-        """Law 4: who is fenced never writes again, and wants nothing any more."""
-        if self.machine.phase is Phase.CLOSED:
-            assert not self.machine.source_wanted
-            assert self.machine.write_deadline is None
-            assert self.machine.renew_deadline is None
-            assert clone(self.machine).next_write(self.world.now) is None
-            assert clone(self.machine).next_renew(self.world.now) is None
-
-    @invariant()
-    def errors_are_deserved(self):
-        match self.machine.error:
-            case BackendUnavailable() | BackendFull():
-                assert self.world.now - self.world.answered_at >= LIMITS.outage
-            case Fenced() | StreamExists():
-                past = [sentinel for sentinel, *_ in self.world.past]
-                lost = any(at.state is State.LOST and at.epoch == CLAIM.epoch for at in past)
-                assert self.taken or lost
-            case other:
-                assert other is None
-
-    def teardown(self):
-        """Laws 1, 2, 6: when the faults have ended, what was offered is in the log."""
-        if not hasattr(self, "world"):
-            return
-        world = self.world
-        in_time = self.machine.phase in {Phase.CLAIMING, Phase.PRODUCING}
-        self.machine.end(Outcome.DONE)
-        world.calls, started = 0, world.now
-        world.run()
-        assert self.machine.phase is Phase.CLOSED
-        assert world.calls <= 32 * (4 + (world.now - started) / 1.0)
-        self.errors_are_deserved()
-        self.nothing_else_stands_under_an_id()
-        if in_time and self.machine.error is None:
-            world.assert_whole(self.machine.outcome)
-
-
-Faults.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
-TestFaults = Faults.TestCase
+TestProducer = ProducerMachine.TestCase
+TestProducer.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 # Without faults
@@ -537,7 +99,7 @@ def test_only_the_first_end_counts():
 
 
 def test_an_end_before_the_claim_is_recorded_after_it():
-    world = World()
+    world = ProducerWorld()
     world.producer.end(Outcome.LOST)
     world.settle()
     assert world.log.sentinel.outcome is Outcome.LOST
@@ -567,7 +129,7 @@ def test_an_oversized_message_is_refused_and_changes_nothing():
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=6))
 def test_a_claim_is_repeated_until_it_is_answered(failures):
     """Law 6: however often the claim arrived, it is one."""
-    world = World()
+    world = ProducerWorld()
     for arrives, jitter in failures:
         assert world.ask(WRITE) is CLAIM
         if arrives:
@@ -583,7 +145,7 @@ def test_a_claim_is_repeated_until_it_is_answered(failures):
 
 
 def test_limits_of_the_source_count_from_when_it_is_started():
-    world = World(limits=ProducerLimits(idle=1.0, total=3.0))
+    world = ProducerWorld(limits=ProducerLimits(idle=1.0, total=3.0))
     world.ask(WRITE)
     world.now = 5.0
     assert world.producer.next_write(world.now) is None
@@ -593,7 +155,7 @@ def test_limits_of_the_source_count_from_when_it_is_started():
 
 
 def test_what_is_offered_before_the_claim_follows_what_was_there():
-    world = World(log=lost_log(2))
+    world = ProducerWorld(log=lost_log(2))
     world.offer(*text(1))
     world.finish()
     world.assert_whole()
@@ -610,7 +172,7 @@ def test_a_refused_claim_closes_with_the_error():
 
 
 def test_a_stream_that_was_stopped_before_the_claim_was_answered():
-    world = World()
+    world = ProducerWorld()
     world.ask(WRITE)
     world.arrive(WRITE)
     world.fail(WRITE)
@@ -622,7 +184,7 @@ def test_a_stream_that_was_stopped_before_the_claim_was_answered():
 
 
 def test_a_claim_without_an_answer_is_given_up():
-    world = World()
+    world = ProducerWorld()
     for _ in world.steps():
         if world.ask(WRITE):
             world.fail(WRITE)
@@ -763,6 +325,29 @@ def test_renewals_that_fail_while_appends_are_answered_are_no_outage():
     world.now = world.answered_at + LIMITS.outage
     world.producer.next_write(world.now)
     assert isinstance(world.producer.error, BackendUnavailable)
+
+
+@pytest.mark.parametrize("first", ["the renewal is answered", "the append fails"])
+def test_an_append_that_a_renewal_tells_of_owes_no_answer(first):
+    """Law 7: the source may rest for longer than an outage, and then go on."""
+    world = producing()
+    world.run(until=world.producer.renew_deadline)
+    world.offer(*text(1))
+    world.ask(WRITE)
+    world.arrive(WRITE)
+    world.ask(RENEW)
+    if first == "the append fails":
+        world.fail(WRITE)
+    world.carry_out(RENEW)
+    if first == "the renewal is answered":
+        world.fail(WRITE)
+    assert world.producer.flushed
+    world.run(until=world.now + 2 * LIMITS.outage)
+    assert world.producer.source_wanted
+    world.offer(*text(1))
+    world.run(until=world.now + 1.0)
+    world.finish()
+    world.assert_whole()
 
 
 # Renewals
@@ -1118,7 +703,7 @@ def test_the_first_reason_stays():
 @pytest.mark.parametrize("error", [BackendFull("full"), BackendError("no permission")])
 def test_a_claim_that_the_store_refuses_is_not_repeated(error):
     """Law 7: nobody waits for what does not come; the store's own words say why."""
-    world = World()
+    world = ProducerWorld()
     world.ask(WRITE)
     world.fail(WRITE, error=error)
     assert (world.producer.phase, world.producer.error) == (Phase.CLOSED, error)

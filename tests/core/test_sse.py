@@ -25,6 +25,7 @@ from resumable_core._sse import (
     encode_id,
     encode_retry,
 )
+from resumable_core.testing import chunkings
 
 SHARED_VECTORS = Path(__file__).parents[2].parent / "shared" / "sse" / "wpt-vectors.json"
 
@@ -103,13 +104,6 @@ def bytewise(stream: bytes) -> list[bytes]:
     return [stream[i : i + 1] for i in range(len(stream))]
 
 
-@st.composite
-def cuts(draw: st.DrawFn, stream: bytes) -> list[bytes]:
-    """Draw a way to cut a stream into chunks, empty ones among them."""
-    places = draw(st.lists(st.integers(0, len(stream)), max_size=12).map(sorted))
-    return [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
-
-
 # Whatever a decoder may trip over, and what looks like a newline or a field but isn't one.
 NASTY = ["\r\n", "\r", "\n", "\0", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\ufeff", "😀"]
 NASTY += [":", " ", "data", "id", "event", "retry", "data: x", "\n\nid: 7\ndata: x\n\n", "٣", "5"]
@@ -160,7 +154,7 @@ def test_decoding_what_was_encoded_gives_the_same(data: st.DataObject, sent: lis
     stream = b"".join(event.encode() for event in sent)
     assert decode([stream]) == received(sent)
     assert decode(bytewise(stream)) == received(sent)
-    assert decode(data.draw(cuts(stream))) == received(sent)
+    assert decode(data.draw(chunkings(stream))) == received(sent)
 
 
 @given(sent, lines, retries, lines)
@@ -188,7 +182,7 @@ def test_any_chunking_of_any_bytes_gives_what_the_standard_says(
     assert decode([stream]) == expected
     assert decode(bytewise(stream)) == expected
     if data is not None:
-        assert decode(data.draw(cuts(stream))) == expected
+        assert decode(data.draw(chunkings(stream))) == expected
 
 
 @given(st.data(), soups, st.integers(1, 30))
@@ -201,7 +195,7 @@ def test_the_bound_does_not_depend_on_the_chunking(
     assert decode([stream], max_event_size) == expected
     assert decode(bytewise(stream), max_event_size) == expected
     if data is not None:
-        assert decode(data.draw(cuts(stream)), max_event_size) == expected
+        assert decode(data.draw(chunkings(stream)), max_event_size) == expected
 
 
 @given(st.data(), sent)

@@ -1,5 +1,7 @@
 """The commands in the documentation exist: programs, options, extras, sessions."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -45,7 +47,9 @@ def check_resumable(arguments):
         check=True,
         timeout=60,
     ).stdout
-    assert {each for each in options if each.startswith("--")} <= set(re.findall(r"--\w+", shown))
+    assert {each for each in options if each.startswith("--")} <= set(
+        re.findall(r"--[\w-]+", shown)
+    )
 
 
 def check_nox(arguments):
@@ -64,10 +68,20 @@ def check_curl(arguments):
     assert arguments[-1].startswith("http://127.0.0.1:8000/")
 
 
+def check_npm(arguments):
+    """Packages are those that tests/js runs, or one of ours; React is the reader's own."""
+    assert arguments[0] == "install"
+    tested = json.loads((ROOT / "tests/js/package.json").read_text(encoding="utf-8"))
+    known = {*tested["dependencies"], "@ai-sdk/react"}
+    for each in arguments[1:]:
+        assert each in known or (ROOT / each / "package.json").is_file()
+
+
 CHECKS = {
     "python": check_python,
     "resumable": check_resumable,
     "nox": check_nox,
+    "npm": check_npm,
     "uvicorn": check_uvicorn,
     "curl": check_curl,
 }
@@ -89,17 +103,34 @@ def test_the_two_commands_for_a_fresh_machine_are_in_the_readme():
     ]
 
 
-def test_all_options_of_the_demo_are_described():
+SUBCOMMANDS = sorted(path.stem for path in (ROOT / "docs/reference/cli").glob("*.md"))
+
+
+def test_every_command_has_a_page():
     shown = subprocess.run(
-        [sys.executable, "-m", "resumable_io", "demo", "--help"],
+        [sys.executable, "-m", "resumable_io", "--help"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     ).stdout
-    described = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
-    options = set(re.findall(r"(?<= )--\w+", shown)) - {"--help"}
-    assert options == set(re.findall(r"(?<=\| `)--\w+", described))
+    listed = re.findall(r"^  ([a-z]+) ", shown[shown.index("Commands:") :], re.MULTILINE)
+    assert sorted(listed) == SUBCOMMANDS
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_all_options_of_a_command_are_described(subcommand):
+    shown = subprocess.run(
+        [sys.executable, "-m", "resumable_io", subcommand, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"COLUMNS": "200"},
+    ).stdout
+    described = (ROOT / f"docs/reference/cli/{subcommand}.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"^  (--[\w-]+)", shown, re.MULTILINE)) - {"--help"}
+    assert options == set(re.findall(r"(?<=^\| `)--[\w-]+", described, re.MULTILINE))
 
 
 def test_the_links_of_the_readme_lead_somewhere():

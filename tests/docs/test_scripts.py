@@ -18,6 +18,7 @@ OUTPUTS = {(block.page, block.name): block.text for block in BLOCKS if block.kin
 def test_a_script_prints_what_the_page_says(script, loop, tmp_path, monkeypatch, capsys):
     path = tmp_path / script.name
     path.write_text(script.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)  # for those that make files
     monkeypatch.setattr(anyio, "run", partial(anyio.run, backend=loop))
     runpy.run_path(str(path), run_name="__main__")
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from resumable_core import parse_last_event_id
+from resumable_core import Decoder, parse_last_event_id
 from tests.docs.pages import files, write
 from tests.docs.serving import HYPERCORN, UVICORN, EventStream, serving
 
@@ -17,8 +17,12 @@ SERVED = {
     "docs/howto/stop-and-authorize.md",
     "docs/howto/text.md",
     "docs/howto/from-resumable-sse.md",
+    "docs/howto/nextjs.md",
+    "docs/howto/from-resumable-stream.md",
+    "docs/howto/share-with-node.md",
+    "docs/howto/another-transport.md",  # in test_transport.py
 }
-"""The pages with files: each has a test here."""
+"""The pages with files: each has a test here, or where it says."""
 
 COUNTED = "".join(f"{number} " for number in range(20))
 
@@ -146,6 +150,32 @@ def test_migration_from_resumable_sse(tmp_path):
         assert old.text == whole
 
 
+def test_migration_from_resumable_stream(tmp_path, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    directory = write("docs/howto/from-resumable-stream.md", tmp_path)
+    with serving(directory, *UVICORN, "app:app") as server:
+        whole = "".join(f"data: chunk {i}\n\n" for i in range(10))
+        with server.client.stream("GET", "/stream/one") as response:
+            assert "data: chunk 0" in next(response.iter_text())  # leaves in the middle
+        rest = server.client.get("/stream/one", params={"resume_at": 8})
+        assert rest.text == whole[8:]
+        assert server.client.get("/stream/one").status_code == 422
+
+
+def test_sharing_with_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    with serving(write("docs/howto/share-with-node.md", tmp_path), *UVICORN, "app:app") as server:
+        client = server.client
+        assert client.get("/answers/one").status_code == 404
+        with client.stream("POST", "/answers/one") as response:
+            assert "data: One" in next(response.iter_text())
+        assert client.post("/answers/one").status_code == 409
+        rest = client.get("/answers/one", params={"skip": 6})
+        assert rest.text.startswith("One")
+        assert rest.text.endswith("data: languages.\n\n")
+        assert client.get("/answers/one").status_code == 422
+
+
 def test_stop_and_authorize(tmp_path):
     directory = write("docs/howto/stop-and-authorize.md", tmp_path)
     with serving(directory, *UVICORN, "app:app") as server:
@@ -174,6 +204,37 @@ def test_text(tmp_path):
             assert rest.text == whole[offset:]
         assert client.get("/texts/one", params={"resume_at": 1000}).status_code == 416
         assert client.get("/texts/one", params={"resume_at": -1}).status_code == 400
+
+
+def chunks_of(body):
+    """Return the chunks of a UI message stream, which has to be complete."""
+    *events, done = Decoder().feed(body)
+    assert done.data == "[DONE]"
+    return [json.loads(event.data) for event in events]
+
+
+def test_nextjs(tmp_path):
+    """tests/js has the AI SDK's own clients read such a chat."""
+    with serving(write("docs/howto/nextjs.md", tmp_path), *UVICORN, "app:app") as server:
+        client = server.client
+        assert client.get("/api/chat/one/stream").status_code == 204
+        question = {"id": "one", "messages": [{"role": "user", "parts": []}]}
+        with client.stream("POST", "/api/chat", json=question) as response:  # leaves in the middle
+            assert "start" in next(chunk for chunk in response.iter_text() if "data:" in chunk)
+        chunks = chunks_of(client.get("/api/chat/one/stream").content)
+        whole = "This is written once, however often you reload. "
+        assert "".join(c["delta"] for c in chunks if c["type"] == "text-delta") == whole
+        assert [chunks[0]["type"], chunks[-1]["type"]] == ["start", "finish"]
+        assert client.get("/api/chat/one/stream").status_code == 204
+        assert chunks_of(client.get("/api/chat/one/stream?startIndex=0").content) == chunks
+
+        with client.stream("POST", "/api/chat", json=question) as response:
+            pieces = response.iter_bytes()
+            first = next(pieces)
+            assert client.post("/api/chat/one/stop").status_code == 204
+            *_, last = chunks_of(first + b"".join(pieces))
+        assert last == {"type": "abort", "reason": "stopped by the user"}
+        assert client.post("/api/chat/other/stop").status_code == 404
 
 
 # -- Draining -----------------------------------------------------------------------------------

@@ -1,70 +1,17 @@
-"""Cancel a call at each of its awaits: at the first, then, in a new world, at the second, …
-
-An await is where a coroutine suspends, which is where it can be cancelled. `Cut` drives the call as
-the event loop does, counts these moments, and cancels the scope around it while it is suspended at
-the one it was told. That is the coroutine protocol alone, so it is the same on asyncio and trio.
-"""
-
-from __future__ import annotations
+"""Cancel a call at each of its awaits: what the kit does, as a decorator of tests."""
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
 
-from anyio import CancelScope, fail_after
+from anyio import fail_after
+
+from resumable_io import testing
+from resumable_io.testing import Cut
+
+__all__ = ["Cut", "at_each_await"]
 
 PATIENCE = 3600
-"""Seconds of virtual time after which a call counts as hanging."""
-
-
-class Cut:
-    """Cancel one call at its suspension number `step`; 0 is before it begins."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.reached = False
-        """Whether the call got that far."""
-        self.cancelled = False
-        """Whether it ended by that; it may as well have completed, since it was nearly through."""
-
-    async def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
-        """Return what the call returns, or None when it was cancelled."""
-        result = None
-        with fail_after(PATIENCE), CancelScope() as scope:
-            if self.step == 0:
-                self._cancel(scope)
-            result = await _Stepped(call, self.step, lambda: self._cancel(scope))
-        self.cancelled = scope.cancelled_caught
-        return result
-
-    def _cancel(self, scope: CancelScope) -> None:
-        self.reached = True
-        scope.cancel()
-
-
-class _Stepped(Awaitable[Any]):
-    def __init__(self, call: Coroutine[Any, Any, Any], step: int, at_step: Callable[[], None]):
-        self._call = call
-        self._step = step
-        self._at_step = at_step
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        go_on, value, count = self._call.send, None, 0
-        while True:
-            try:
-                suspended = go_on(value)
-            except StopIteration as stop:
-                return stop.value
-            count += 1
-            if count == self._step:
-                self._at_step()
-            try:
-                value = yield suspended
-                go_on = self._call.send
-            except BaseException as error:  # noqa: BLE001 - the call is to decide about it
-                value = error
-                go_on = self._call.throw
+"""Seconds of virtual time after which a test counts as hanging."""
 
 
 def at_each_await(*, at_least: int):
@@ -76,18 +23,11 @@ def at_each_await(*, at_least: int):
     def decorate(test):
         @functools.wraps(test)
         async def at_each(**kwargs):
-            step, cancelled = 0, 0
-            while True:
-                cut = Cut(step)
-                try:
+            async def play(cut: Cut):
+                with fail_after(PATIENCE):
                     await test(cut=cut, **kwargs)
-                except BaseException as error:
-                    error.add_note(f"cut at await {step}")
-                    raise
-                if not cut.reached:
-                    break
-                cancelled += cut.cancelled
-                step += 1
+
+            cancelled = await testing.at_each_await(play)
             assert cancelled >= at_least, f"it was cancelled at {cancelled} awaits only"
 
         parameters = inspect.signature(test).parameters.values()

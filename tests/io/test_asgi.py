@@ -20,10 +20,18 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from resumable_core import Decoder, EventId, Message, Outcome, Retention, SSEFraming, TextFraming
-from resumable_io import BackendUnavailable, SourceError, State, Streams, asgi, starlette
+from resumable_io import (
+    BackendUnavailable,
+    MemoryBackend,
+    SourceError,
+    State,
+    Streams,
+    asgi,
+    starlette,
+)
 from resumable_io._body import SLICE_BYTES
 from resumable_io.asgi import ResponseCut, last_event_id, resume_at, status_of
-from tests.io.backends import FaultyBackend
+from resumable_io.testing import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 from tests.io.test_sources import Closable
 
@@ -423,7 +431,7 @@ async def test_nothing_begins_while_the_process_drains(response_class, source):
 
 @of_both
 async def test_nothing_begins_when_draining_began_meanwhile(response_class):
-    async with hasty(FaultyBackend()) as streams:
+    async with hasty(FaultyBackend(MemoryBackend())) as streams:
         await data_of(await streams.start("x", WHOLE))
         client = Client()
         async with create_task_group() as group:
@@ -437,9 +445,9 @@ async def test_nothing_begins_when_draining_began_meanwhile(response_class):
 
 @of_both
 async def test_a_store_that_does_not_answer_is_not_the_clients_fault(response_class):
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with hasty(backend) as streams:
-        backend.refused = {"read"}
+        backend.refuse("read")
         assert_refused(await get(response_class(streams, "x")), 503)
 
 
@@ -861,7 +869,7 @@ async def test_text_with_a_gap_in_it_is_cut_off(response_class):
 @of_both
 async def test_a_short_outage_of_the_store_is_ridden_out(response_class):
     """The client notices nothing but silence, which heartbeats fill."""
-    backend, script = FaultyBackend(), Script("one")
+    backend, script = FaultyBackend(MemoryBackend()), Script("one")
     async with hasty(backend) as streams, create_task_group() as group:
         client = Client()
         group.start_soon(client.get, response_class(streams, "x", script))
@@ -884,7 +892,7 @@ async def test_a_short_outage_of_the_store_is_ridden_out(response_class):
 @of_both
 async def test_a_long_outage_of_the_store_cuts_the_response_off(response_class):
     """The client comes back, to this process or to another one: what it got is not the whole."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend, grace=0) as elsewhere, hasty(backend) as streams:
         await elsewhere.start("x", Script("one"))
         async with create_task_group() as group:
@@ -1072,7 +1080,7 @@ async def test_fastapi_serves_a_route_that_returns_the_response():
 
 async def test_a_stream_goes_on_across_processes():
     """A client whose server drains goes on with another one, loses nothing and repeats nothing."""
-    backend, script = FaultyBackend(), Script()
+    backend, script = FaultyBackend(MemoryBackend()), Script()
     async with Streams(backend, grace=0) as producing, create_task_group() as group:
         await producing.start("x", script)
         got, last_id = [], ""
@@ -1098,13 +1106,13 @@ async def test_a_stream_goes_on_across_processes():
 @pytest.mark.parametrize("cause", ["drain", "store"])
 async def test_an_event_source_is_told_to_come_again(response_class, cause):
     """Law 7: for an EventSource every status but 200 is final, so what a retry cures is none."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with hasty(backend) as streams:
         unused = Closable()
         if cause == "drain":
             streams.responses.drain()
         else:
-            backend.refused = {"read"}
+            backend.refuse("read")
         client = await get(response_class(streams, "x", unused), accept="text/event-stream")
         assert (client.status, client.complete, client.events) == (200, True, [])
         assert client.body.startswith(b"retry: ")

@@ -513,7 +513,7 @@ async def test_a_whole_lifespan(cut, backend_class):
 
 @on_both_backends
 @pytest.mark.parametrize("finishes", [True, False])
-@at_each_await(at_least=4)
+@at_each_await(at_least=3)
 async def test_draining(cut, backend_class, finishes):
     """A drain that is cancelled has begun all the same, and can be awaited again."""
     script = Script(*WHOLE, ended=finishes)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from resumable_core import Interrupted, Outcome
 from resumable_io import BackendUnavailable, Feed, Live, MemoryBackend, Streams
+from resumable_io._feed import FEED_ITEMS
 from resumable_io._followers import CONCURRENT_READS
-from resumable_io.memory import FEED_ITEMS
-from tests.io.backends import FaultyBackend
+from resumable_io.testing import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of
 
 WHOLE = ["one", "two", "three"]
@@ -145,16 +145,16 @@ async def test_a_silent_feed_is_checked():
 
 
 async def test_a_feed_that_is_not_to_be_had_is_asked_for_again():
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend) as streams, create_task_group() as group:
         script = Script("one")
         await streams.start("x", script)
         await sleep(1)
-        backend.refused = {"follow"}
+        backend.refuse("follow")
 
         async def recover():
             await sleep(10)
-            backend.refused = set()
+            backend.refuse()
             script.put("two")
             script.end()
 
@@ -169,7 +169,7 @@ async def test_consumers_wait_for_a_store_that_comes_back(broken):
     """An outage that is shorter than the limit costs them time alone; the store is not asked by
     each of them meanwhile, but by their follower.
     """
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend) as streams:
         script = Script("one")
         first = await streams.start("x", script)
@@ -183,7 +183,7 @@ async def test_consumers_wait_for_a_store_that_comes_back(broken):
             for _ in range(50):
                 group.start_soon(consume)
             await sleep(1)
-            backend.refused = broken
+            backend.refuse(*broken)
             await sleep(LEASE / 2)
             script.put("two")
             backend.recover()
@@ -195,7 +195,7 @@ async def test_consumers_wait_for_a_store_that_comes_back(broken):
 
 async def test_nobody_waits_for_ever_for_a_store():
     """Law 7: those who wait are told after the length of an outage; and may go on later."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend) as elsewhere, Streams(backend) as streams:
         script = Script("one")
         await elsewhere.start("x", script)

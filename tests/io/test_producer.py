@@ -17,7 +17,7 @@ from resumable_io import (
     StreamExists,
     Streams,
 )
-from tests.io.backends import FaultyBackend
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script, data_of, records_of
 
 WHOLE = ["one", "two", "three"]
@@ -26,25 +26,20 @@ LEASE, CHECK, OUTAGE = 15.0, 5.0, 30.0
 pytestmark = pytest.mark.virtual_time
 
 
-class Unreliable(FaultyBackend):
-    """Fails as it is told for each change in turn: before it is made, or after."""
+def unreliable(faults):
+    """Return a backend that fails as it is told for each change in turn."""
+    left = iter(faults)
+    backend = FaultyBackend(MemoryBackend(), delay=0.01)
+    backend.faults = lambda call: next(left, Fault.DELAY) if call == "apply" else None
+    return backend
 
-    def __init__(self, faults):
-        super().__init__()
-        self.faults = iter(faults)
 
-    async def apply(self, *args):
-        fault = next(self.faults, "none")
-        self.refused = {"apply"} if fault == "refused" else set()
-        self.unanswered = {"apply"} if fault == "unanswered" else set()
-        await sleep(0.01)
-        return await super().apply(*args)
-
+FAULTS = [Fault.REFUSE, Fault.FORGET, Fault.CANCEL]
 
 # Few enough to be ridden out within a lease: the pauses between repeats grow to two seconds.
 faults = st.lists(
     st.sampled_from(
-        [["refused"], ["unanswered"], ["none", "refused"], ["none", "none", "none", "unanswered"]]
+        [[fault] for fault in FAULTS] + [[Fault.DELAY] * 3 + [fault] for fault in FAULTS]
     ),
     max_size=8,
 ).map(lambda parts: [*chain.from_iterable(parts)])
@@ -64,7 +59,7 @@ async def test_changes_whose_outcome_is_unknown_are_made_once(faults, items):
             yield item
             await sleep(0.05)
 
-    async with Streams(Unreliable(faults)) as streams:
+    async with Streams(unreliable(faults)) as streams:
         subscription = await streams.start("x", source)
         *events, end = await records_of(subscription)
         assert [event.data for event in events] == items
@@ -79,7 +74,7 @@ async def test_concurrent_starts_stay_one_when_answers_are_lost(faults):
     """Law 4, on a store that keeps its answers to itself: repeated claims are recognised."""
     script = Script(*WHOLE, ended=True)
     got = []
-    async with Streams(Unreliable(faults)) as streams, create_task_group() as group:
+    async with Streams(unreliable(faults)) as streams, create_task_group() as group:
 
         async def client():
             got.append(await data_of(await streams.start_or_resume("x", script)))
@@ -92,7 +87,7 @@ async def test_concurrent_starts_stay_one_when_answers_are_lost(faults):
 
 async def test_an_outage_is_ridden_out():
     """A source is slowed down while the store is away, and its stream is whole afterwards."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     taken = 0
 
     async def source():
@@ -117,7 +112,7 @@ async def test_an_outage_that_is_too_long_ends_the_source(caplog):
     """What the store does not answer for the length of an outage is given up, and logged; consumers
     here are told, those elsewhere when the lease has run out.
     """
-    backend, script = FaultyBackend(), Script("one")
+    backend, script = FaultyBackend(MemoryBackend()), Script("one")
     async with Streams(backend) as streams, Streams(backend) as elsewhere:
         here = await streams.start("x", script)
         await anext(here)
@@ -139,7 +134,7 @@ async def test_an_outage_that_is_too_long_ends_the_source(caplog):
 
 async def test_a_source_is_ended_even_if_the_store_cannot_be_told_yet():
     """Its limits hold during an outage, too; the end is recorded when the store is back."""
-    backend, script = FaultyBackend(), Script("one")
+    backend, script = FaultyBackend(MemoryBackend()), Script("one")
     async with Streams(backend, limits=ProducerLimits(total=10)) as streams:
         subscription = await streams.start("x", script)
         await sleep(9)
@@ -153,7 +148,7 @@ async def test_a_source_is_ended_even_if_the_store_cannot_be_told_yet():
 
 
 async def test_who_produces_by_hand_is_told_of_an_outage():
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend) as streams:
         with pytest.raises(BackendUnavailable, match="did not answer for 30 s"):  # noqa: PT012
             async with streams.produce("x") as out:
@@ -166,9 +161,9 @@ async def test_who_produces_by_hand_is_told_of_an_outage():
 @pytest.mark.parametrize("how", ["start", "start_or_resume", "produce"])
 async def test_a_claim_that_is_never_answered_is_given_up(how):
     """Nothing waits for ever; the source is closed, unused."""
-    backend, script = FaultyBackend(), Script()
+    backend, script = FaultyBackend(MemoryBackend()), Script()
     async with Streams(backend) as streams:
-        backend.refused = {"apply"}
+        backend.refuse("apply")
         start = current_time()
         with pytest.raises(BackendUnavailable):  # noqa: PT012
             if how == "produce":
@@ -238,9 +233,9 @@ async def test_a_store_that_stays_full_ends_the_stream(caplog):
 
 async def test_a_stop_is_noticed_without_a_feed():
     """Without news of changes, a producer learns from the answers to its renewals."""
-    backend, script = FaultyBackend(), Script("one")
+    backend, script = FaultyBackend(MemoryBackend()), Script("one")
     async with Streams(backend) as elsewhere:
-        backend.refused = {"follow"}
+        backend.refuse("follow")
         async with Streams(backend) as streams:
             await streams.start("x", script)
             await sleep(20 * LEASE)
@@ -249,16 +244,16 @@ async def test_a_stop_is_noticed_without_a_feed():
             await sleep(LEASE)
             assert script.closed == 1
             assert streams.statistics().producers == 0
-            backend.refused = set()
+            backend.refuse()
 
 
 async def test_the_feed_is_asked_for_until_it_is_there():
-    backend, script = FaultyBackend(), Script("one")
+    backend, script = FaultyBackend(MemoryBackend()), Script("one")
     async with Streams(backend, lease=1000) as streams:
-        backend.refused = {"follow"}
+        backend.refuse("follow")
         await streams.start("x", script)
         await sleep(30)
-        backend.refused = set()
+        backend.refuse()
         await sleep(2)
         await streams.stop("x")
         await sleep(1)  # no renewal is due for long
@@ -294,7 +289,7 @@ class Buggy(MemoryBackend):
 
 async def test_history_is_read_again_when_the_store_fails():
     """A source that takes over gets all that is there, or its stream fails: never a part."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     async with Streams(backend, grace=0) as gone:
         await anext(await gone.start("x", Script("one")))
     async with Streams(backend) as streams:
@@ -304,7 +299,7 @@ async def test_history_is_read_again_when_the_store_fails():
             histories.append([event.data for event in history])
             yield "two"
 
-        backend.refused = {"read"}
+        backend.refuse("read")
         subscription = await streams.start("x", source, on_lost="continue")
         await sleep(1)
         backend.recover()

@@ -47,7 +47,7 @@ from resumable_io._sources import (
     to_message,
     wants_history,
 )
-from tests.io.backends import FaultyBackend
+from resumable_io.testing import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 
 ITEMS = ["one", "two", "three"]
@@ -508,7 +508,7 @@ CLOSABLES = [Closable, ClosableStream, ClosableFile]
 @asynccontextmanager
 async def not_needed(case):
     """Yield what starts a stream with a source that turns out not to be needed."""
-    backend = FaultyBackend()
+    backend = FaultyBackend(MemoryBackend())
     limits = ProducerLimits(outage=0.2)
     async with Streams(backend, grace=0, limits=limits) as streams:
         match case:
@@ -535,9 +535,9 @@ async def not_needed(case):
                 streams.responses.drain()
                 yield functools.partial(refused, streams.start, "x", StreamsClosed)
             case "no store":
-                backend.refused = {"apply", "read"}
+                backend.refuse("apply", "read")
                 yield functools.partial(refused, streams.start, "x", Exception)
-        backend.refused = set()
+        backend.refuse()
     if case == "left":
         yield functools.partial(refused, streams.start, "x", StreamsClosed)
     if case == "not entered":

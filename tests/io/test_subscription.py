@@ -3,6 +3,7 @@
 import gc
 import random
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from anyio import (
@@ -48,7 +49,7 @@ from resumable_io import (
     Streams,
     StreamStopped,
 )
-from tests.io.backends import FaultyBackend
+from resumable_io.testing import FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 
 WHOLE = ["one", "two", "three"]
@@ -460,11 +461,11 @@ async def test_waiting_for_what_the_store_lost_does_not_spin():
     """A consumer that has waited for a lease, and has no live feed either, reads the log: it
     neither waits for ever nor asks over and over.
     """
-    backend = Counting()
+    backend = Counting(MemoryBackend())
     async with Streams(backend, grace=0) as streams:
         await anext(await streams.start("x", Script("one")))
         epoch = (await streams.state("x")).epoch
-        backend.refused = {"follow"}
+        backend.refuse("follow")
         subscription = await streams.resume("x", EventId(epoch, 7))
         before = backend.reads
         start = current_time()
@@ -505,6 +506,38 @@ async def test_a_window_that_is_old_voids_nothing():
         script.put("four")
         script.end()
         assert await data_of(ahead) == ["four"]
+
+
+@pytest.mark.virtual_time
+async def test_who_waits_before_the_window_is_not_forgotten():
+    """Law 7: for a moment the store has lost its newest events, and only one consumer sees it.
+
+    The follower has noticed nothing, so that there will be no news to wake the consumer.
+    """
+
+    class Behind(MemoryBackend):
+        behind = 0
+
+        async def read(self, stream_id, after, limit, *, connected_for):
+            page = await super().read(stream_id, after, limit, connected_for=connected_for)
+            if self.behind == 0 or after > 1:
+                return page
+            self.behind -= 1
+            sentinel = replace(page.sentinel, last_seq=1)
+            return replace(page, sentinel=sentinel, events=page.events[: 1 - after])
+
+    backend, script = Behind(), Script(*WHOLE)
+    async with Streams(backend, check_interval=100) as streams, create_task_group() as group:
+        await streams.start("x", script)
+        await sleep(1)
+        group.start_soon(data_of, await streams.resume("x", Live()))
+        await sleep(1)  # the window begins behind the last event
+        backend.behind = 3
+        subscription = await streams.resume("x")
+        with fail_after(10):
+            assert [(await anext(subscription)).data for _ in WHOLE] == WHOLE
+        assert backend.behind == 0
+        script.end()
 
 
 class Counting(FaultyBackend):

@@ -5,6 +5,8 @@ Which client a URL picks is the library's choice, so coredis on asyncio is one t
 
     redis_server    the server that all tests of a process share, emptied for each of them
     start_redis     starts a server for one test alone: `start_redis(appendonly="yes")`
+    redis_cluster   the same as a cluster of three masters
+    start_cluster   starts a cluster for one test alone: `start_cluster(replicas=True)`
     open_client     opens a client: `async with open_client() as client`
     open_backend    opens a backend: `async with open_backend() as backend`
     open_streams    opens `Streams` on a backend: `async with open_streams() as streams`
@@ -20,6 +22,7 @@ import redis.asyncio
 
 from resumable_io import MemoryBackend, Streams
 from resumable_io.redis import RedisBackend
+from tests.redis.cluster import MASTERS, RedisCluster, cluster_options
 from tests.redis.server import RedisServer
 
 PAIRS = {
@@ -27,7 +30,11 @@ PAIRS = {
     "asyncio-coredis": ("coredis", ("asyncio", {})),
     "trio-coredis": ("coredis", ("trio", {})),
 }
+CLUSTER_PAIRS = {
+    f"{name}-cluster": (f"{library}-cluster", loop) for name, (library, loop) in PAIRS.items()
+}
 OTHER_PAIRS = {
+    **CLUSTER_PAIRS,
     "uvloop-redis-py": ("redis-py", ("asyncio", {"use_uvloop": True})),
     "asyncio-memory": ("memory", ("asyncio", {})),
     "trio-memory": ("memory", ("trio", {})),
@@ -83,6 +90,35 @@ def start_redis(tmp_path_factory):
         yield start
 
 
+@pytest.fixture(scope="session")
+def shared_redis_cluster(tmp_path_factory):
+    """The cluster that tests share which do no harm to it."""
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(running(tmp_path_factory.mktemp("redis"), **cluster_options()))
+            for _ in range(MASTERS)
+        ]
+        yield RedisCluster(nodes)
+
+
+@pytest.fixture
+def redis_cluster(shared_redis_cluster):
+    """The shared cluster, with nothing in it."""
+    shared_redis_cluster.flush()
+    return shared_redis_cluster
+
+
+@pytest.fixture
+def start_cluster(start_redis):
+    """Start a cluster for one test alone, if need be with a replica of each master."""
+
+    def start(*, replicas=False, **options):
+        nodes = [start_redis(**cluster_options(**options)) for _ in range(MASTERS << replicas)]
+        return RedisCluster(nodes[:MASTERS], nodes[MASTERS:])
+
+    return start
+
+
 @pytest.fixture
 def open_client(pair, request):
     """Open a client of the pair's library: a context manager with the client's own options."""
@@ -119,11 +155,17 @@ def make_backend(pair, request, open_client):
         if pair[0] == "memory":
             yield MemoryBackend()
             return
-        url = url or request.getfixturevalue("redis_server").url
+        in_cluster = pair in CLUSTER_PAIRS.values()
+        server = "redis_cluster" if in_cluster else "redis_server"
+        url = url or request.getfixturevalue(server).url
         prefix = prefix or f"test-{secrets.token_hex(4)}"
         if pair == PAIRS["asyncio-coredis"]:
             async with open_client(url) as client:
                 yield RedisBackend(client, prefix=prefix, **options)
+        elif pair == CLUSTER_PAIRS["asyncio-coredis-cluster"]:
+            host, port = request.getfixturevalue("redis_cluster").address
+            client = coredis.RedisCluster(host, port)
+            yield RedisBackend(client, prefix=prefix, **options)
         else:
             yield RedisBackend(url, prefix=prefix, **options)
 

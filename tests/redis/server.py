@@ -62,6 +62,9 @@ class RedisServer:
     `replicaof=("127.0.0.1", 6379)`, `aclfile=…`, `cluster_enabled="yes"`, `unixsocket="r.sock"`.
     """
 
+    ready = "Ready to accept connections"
+    """What it logs when it takes commands."""
+
     def __init__(self, folder: Path, **options: object) -> None:
         self.folder = folder
         self.port = 0
@@ -75,7 +78,7 @@ class RedisServer:
         assert self._process is None, "it runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         for _ in range(10):  # somebody may be faster to take a port that was free
-            port, logged = self.port or _free_port(), len(self.log)
+            port, logged = self.port or free_port(), len(self.log)
             self._process = self._spawn(port)
             if self._is_ready(port, logged):
                 self.port = port
@@ -189,17 +192,19 @@ class RedisServer:
     # Inside
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        options = {"bind": "127.0.0.1", "port": port, "logfile": "redis.log", **self.options}
-        arguments = [part for name, value in options.items() for part in _option(name, value)]
         log = (self.folder / "redis.log").open("ab")
         with log:
             return subprocess.Popen(
-                [redis_server_binary(), *arguments],
+                [redis_server_binary(), *self._arguments(port)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def _arguments(self, port: int) -> list[str]:
+        options = {"bind": "127.0.0.1", "port": port, "logfile": "redis.log", **self.options}
+        return [part for name, value in options.items() for part in _option(name, value)]
 
     def _is_ready(self, port: int, logged: int) -> bool:
         """Wait until it takes commands; False when it has ended instead."""
@@ -207,7 +212,7 @@ class RedisServer:
         deadline = time.monotonic() + PATIENCE
         while self._process.poll() is None:
             # Its log, since on this port somebody else may answer who was faster to take it.
-            if "Ready to accept connections" in self.log[logged:] and _takes_commands(port):
+            if self.ready in self.log[logged:] and _takes_commands(port):
                 return True
             if time.monotonic() > deadline:
                 self._end(signal.SIGKILL)
@@ -231,12 +236,45 @@ class RedisServer:
             process.wait()
 
 
+class SentinelServer(RedisServer):
+    """Run one Sentinel, which makes a replica of `master` the master when that one has died."""
+
+    ready = "Sentinel ID is"
+
+    def __init__(self, folder: Path, master: RedisServer, service: str) -> None:
+        super().__init__(folder)
+        self.master = master
+        self.service = service
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the master, whichever it is."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/{self.service}"
+
+    def client(self) -> redis.Redis:
+        """Return a synchronous client of the Sentinel itself, to be closed."""
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE)
+
+    def _arguments(self, port: int) -> list[str]:
+        # It keeps what it learns in its configuration, so there must be a file.
+        lines = (
+            f"port {port}",
+            "bind 127.0.0.1",
+            f"sentinel monitor {self.service} 127.0.0.1 {self.master.port} 1",
+            f"sentinel down-after-milliseconds {self.service} 500",
+            f"sentinel failover-timeout {self.service} 2000",
+        )
+        (self.folder / "sentinel.conf").write_text("\n".join(lines))
+        return ["sentinel.conf", "--sentinel"]
+
+
 def _option(name: str, value: object) -> tuple[str, ...]:
     values = value if isinstance(value, tuple) else (value,)
     return ("--" + name.replace("_", "-"), *map(str, values))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     # Below those that the system gives to clients, so that a server that restarts finds its own
     # free; and with room above, since a cluster's nodes listen at 10,000 more, too.
     while True:

@@ -1,6 +1,8 @@
 """What tests do with a backend, in few words."""
 
 import math
+import re
+from pathlib import Path
 
 from anyio import fail_after, sleep
 
@@ -66,3 +68,16 @@ async def wait_for(condition):
     with fail_after(PATIENCE):
         while not condition():
             await sleep(0.001)
+
+
+def documented_permissions(also=None):
+    """Return the rules of an ACL that the documentation names, and those that something needs
+    `also`, which begins a line of its table.
+    """
+    page = Path(__file__).parents[2].joinpath("docs", "howto", "redis.md").read_text("utf-8")
+    (block,) = re.findall(r"^ACL SETUSER .*?```$", page, re.MULTILINE | re.DOTALL)
+    rules = re.findall(r"[+-]\S+", block)
+    if also is not None:
+        (row,) = re.findall(rf"^\| {also} \|(.*)\|$", page, re.MULTILINE)
+        rules += re.findall(r"\+[a-z|]+", row.replace("\\", ""))
+    return rules

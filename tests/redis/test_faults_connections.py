@@ -6,12 +6,28 @@ import pytest
 
 from resumable_io.redis._stored import COMMIT, READ
 from tests.redis.proxy import proxied
+from tests.redis.steps import data, read, started, texts
 from tests.redis.traffic import QUIET, traffic, two_processes
 
 pytestmark = QUIET
 
 COMMITS = COMMIT.sha.encode()
 READS = READ.sha.encode()
+
+
+async def test_connections_break_while_nobody_uses_them(open_backend, redis_server):
+    """It costs nobody an error, who could do no better than to ask again at once."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        for seq in range(2, 6):
+            # No time passes in which it could be found out before the next command is sent.
+            redis_server.run("CLIENT", "KILL", "TYPE", "normal")
+            await read(backend, "x")
+            redis_server.run("CLIENT", "KILL", "TYPE", "normal")
+            await backend.apply("x", texts(seq, "one"))
+            redis_server.run("CLIENT", "KILL", "TYPE", "normal")
+            assert [stream_id async for stream_id, _ in backend.scan()] == ["x"]
+        assert await data(backend, "x") == ["one"] * 5
 
 
 @pytest.mark.parametrize("kind", ["normal", "pubsub"])

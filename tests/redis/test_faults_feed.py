@@ -69,7 +69,7 @@ async def test_the_feed_goes_deaf(redis_server, pair):
     """It is found out by asking it for an answer, and the connection is made anew."""
     async with (
         proxied(redis_server) as proxy,
-        two_processes(pair, redis_server.url, proxy.url, timeout=0.3) as processes,
+        two_processes(pair, redis_server.url, proxy.url, timeout=1.0) as processes,
         traffic(*processes, count=1) as running,
     ):
         connections = proxy.accepted

@@ -211,7 +211,7 @@ async def test_an_ended_stream_stays_as_long_as_it_is_kept(backend, redis_server
 
 
 async def test_what_has_expired_is_gone(backend, redis_server):
-    await ended(backend, "x", "one", keep=0.1)
+    await ended(backend, "x", "one", lease=1.0, keep=0.1)
     await wait_for(lambda: redis_server.run("DBSIZE") == 0)
     assert (await read(backend, "x")).sentinel is ABSENT
     assert [each async for each in backend.scan()] == []

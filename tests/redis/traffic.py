@@ -14,6 +14,7 @@ time, each time in another process, as a client does whose connection breaks.
 from __future__ import annotations
 
 import gc
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,7 @@ import coredis
 import pytest
 from anyio import create_task_group, fail_after, sleep
 from anyio.abc import TaskGroup
+from coredis.connection import TCPLocation
 
 from resumable_core import BackendError, Fenced, ProducerLimits, StreamNotFound
 from resumable_io import Streams
@@ -69,7 +71,7 @@ async def unopened(pair, url: str, prefix: str, *, timeout: float = 5.0, **limit
     async with AsyncExitStack() as stack:
         client = url
         if (library, loop) == ("coredis", "asyncio"):  # where a URL picks redis-py
-            client = await stack.enter_async_context(coredis.Redis.from_url(url))
+            client = await coredis_client(url, stack)
         stack.callback(gc.collect)  # see QUIET
         yield Streams(
             RedisBackend(client, prefix=prefix, timeout=timeout),
@@ -78,6 +80,20 @@ async def unopened(pair, url: str, prefix: str, *, timeout: float = 5.0, **limit
             limits=ProducerLimits(**limits),
             grace=0.5,
         )
+
+
+async def coredis_client(url: str, stack: AsyncExitStack):
+    """Open a client of coredis, as an application does that hands it in."""
+    host, port = re.search(r"([\d.]+):(\d+)", url).groups()
+    if url.startswith("redis+cluster:"):  # it says where the cluster is, and need not be open
+        return coredis.RedisCluster(host, int(port))
+    if url.startswith("redis+sentinel:"):
+        location = TCPLocation(host, int(port))
+        sentinel = await stack.enter_async_context(coredis.Sentinel([location]))
+        client = sentinel.primary_for(url.rpartition("/")[2], connect_timeout=5.0)
+    else:
+        client = coredis.Redis.from_url(url)
+    return await stack.enter_async_context(client)
 
 
 @asynccontextmanager

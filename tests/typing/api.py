@@ -81,8 +81,23 @@ from resumable_io import (
     Takeover,
 )
 from resumable_io import asgi as plain
+from resumable_io.ai_sdk import (
+    Chunk,
+    Piece,
+    Reasoning,
+    data,
+    start_answer,
+    start_index,
+    tool_input,
+    ui_message,
+)
 from resumable_io.asgi import drain_on_sigterm, last_event_id, shutdown_trigger, status_of
-from resumable_io.starlette import EventStreamResponse, TextStreamResponse, exception_handlers
+from resumable_io.starlette import (
+    EventStreamResponse,
+    TextStreamResponse,
+    UIMessageStreamResponse,
+    exception_handlers,
+)
 
 # -- Streams ------------------------------------------------------------------------------------
 
@@ -341,6 +356,27 @@ starlette = Starlette(
     lifespan=lifespan,
     exception_handlers=exception_handlers,
 )
+
+
+async def pieces() -> AsyncIterator[Piece]:
+    yield "text"
+    yield Reasoning("because")
+    yield tool_input("call-1", "weather", {"city": "Tokyo"})
+    yield {"type": "text-delta", "id": "1", "delta": "x"}
+    yield data("status", "busy", transient=True)
+
+
+async def chunks() -> AsyncIterator[Chunk]:
+    yield {"type": "start", "messageId": "m1"}
+    yield {"type": "finish", "finishReason": "stop"}
+
+
+async def ui(request: Request) -> UIMessageStreamResponse:
+    assert_type(start_index(request.scope), int | None)
+    assert_type(ui_message(chunks()), AsyncGenerator[Chunk])
+    started = await start_answer(streams, "chat", ui_message(pieces(), "m1"), metadata={"a": 1})
+    assert_type(started, Subscription)
+    return UIMessageStreamResponse(streams, "chat", heartbeat=5, background=BackgroundTask(print))
 
 
 async def asgi(scope: plain.Scope, receive: plain.Receive, send: plain.Send) -> None:

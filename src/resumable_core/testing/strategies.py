@@ -112,7 +112,7 @@ def bad_stream_ids() -> st.SearchStrategy[str]:
 
 
 def _spoilt(good: st.SearchStrategy[str], bad: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.builds(lambda text, odd, rest: text[:40] + odd + rest[:40], good, bad, good)
+    return st.tuples(good, bad, good).map(lambda drawn: drawn[0][:40] + drawn[1] + drawn[2][:40])
 
 
 # Records
@@ -153,6 +153,12 @@ def bad_types() -> st.SearchStrategy[str]:
 def messages() -> st.SearchStrategy[Message]:
     """Draw a message."""
     return st.builds(Message, texts() | blobs(), st.none() | types())
+
+
+def sources() -> st.SearchStrategy[Sequence[Message | float]]:
+    """Draw what a source does: it yields messages, and rests for seconds in between."""
+    rests = st.sampled_from([0.01, 0.1, 1.0, 10.0, 100.0])
+    return st.lists(messages() | messages() | rests, max_size=8)
 
 
 def notices() -> st.SearchStrategy[str | None]:

@@ -1,5 +1,13 @@
 """The `resumable` command; each of its subcommands is a module of this package.
 
+    publish.py      `resumable publish`: standard input becomes a stream
+    tail.py         `resumable tail`: follow a stream, or any event stream on the web
+    store.py        `resumable list`, `state`, `stop`, `delete`
+    serve.py        `resumable serve`: an HTTP server for streams
+    _service.py     its web application
+    _store.py       the options that these share
+    _input.py       input in pieces
+    _exits.py       exit codes, and one line that says what went wrong
     demo.py         `resumable demo`: a chat page whose answers survive anything
     _app.py         the demo's web application
     _plugs.py       cutting open responses in the middle
@@ -37,8 +45,19 @@ def _command() -> typer.Typer:
     import typer
 
     from resumable_io.cli.demo import demo
+    from resumable_io.cli.publish import publish
+    from resumable_io.cli.serve import serve
+    from resumable_io.cli.store import delete, list_streams, state, stop
+    from resumable_io.cli.tail import tail
 
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
     app.callback(help="Answers that survive a refresh.")(lambda: None)
-    app.command()(demo)
+    app.command("list")(list_streams)
+    for command in (publish, tail, state, stop, delete, serve, demo):
+        app.command()(command)
     return app

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import Any, cast
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Self, cast
 
 import coredis
 from coredis import exceptions
+from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
 from resumable_core import BackendError, BackendFull, BackendUnavailable
 
-from ._port import SCAN_COUNT, Call, Confirmed, Driver, Listener, Published, first_of, is_full
+from ._port import (
+    SCAN_COUNT,
+    Address,
+    Command,
+    Confirmed,
+    Driver,
+    Ended,
+    Heard,
+    Listener,
+    Published,
+    Redirected,
+    UnknownScript,
+    first_of,
+    is_full,
+)
+from ._urls import ServersUrl
 
 _RETRIED = (
     exceptions.ConnectionError,
     exceptions.BusyLoadingError,
-    exceptions.NoScriptError,  # flushed again, right after it was loaded
+    exceptions.ClusterDownError,
     exceptions.ReadOnlyError,
+    exceptions.SentinelError,  # there is no master, for the moment
     exceptions.TryAgainError,
     OSError,
     TimeoutError,
@@ -29,53 +51,85 @@ CONNECTIONS = 10_000
 
 
 class CoredisDriver(Driver):
-    """Drive a `coredis` client."""
+    """Drive a `coredis` client; open and close those that are its own."""
 
-    def __init__(self, client: Any, timeout: float) -> None:
-        self._own = isinstance(client, str)
-        self._client: Any = client
-        if self._own:
-            self._client = coredis.Redis.from_url(
-                client,
-                decode_components=True,
-                connect_timeout=timeout,
-                stream_timeout=timeout,
-                # Each connection that breaks in use takes a place in the pool away, for good.
-                max_connections=CONNECTIONS,
-                retry_policy=NoRetryPolicy(),  # who asked repeats it
-            )
+    def __init__(self, client: Any, own: Sequence[AbstractAsyncContextManager[Any]] = ()) -> None:
+        self._client = client
+        self._own = own
+
+    @classmethod
+    def of_url(cls, url: str, timeout: float) -> Self:
+        """Open a server."""
+        client = cast("Any", coredis.Redis).from_url(
+            url,
+            decode_components=True,
+            # Each connection that breaks in use takes a place in the pool away, for good.
+            max_connections=CONNECTIONS,
+            retry_policy=NoRetryPolicy(),  # who asked repeats it
+            **_options(timeout),
+        )
+        return cls(client, (client,))
+
+    @classmethod
+    def of_sentinel(cls, url: ServersUrl, timeout: float) -> Self:
+        """Open the master that Sentinel names at the time of each connection."""
+        example: Any = coredis.Redis.from_url(url.of(("", 0)), decode_components=True)
+        server = _connections_of(example) | _options(timeout)
+        sentinel: Any = coredis.Sentinel(
+            [TCPLocation(*address) for address in url.addresses],
+            sentinel_kwargs={
+                "ssl": url.is_tls,
+                "ssl_context": server.get("ssl_context"),
+                **_options(timeout),
+            },
+        )
+        client = sentinel.primary_for(url.service, max_connections=CONNECTIONS, **server)
+        return cls(client, (sentinel, client))
+
+    @classmethod
+    def of_node(cls, cluster: Any, address: Address) -> Self:
+        """Open one node as a cluster's client would."""
+        pool: Any = coredis.ConnectionPool(
+            location=TCPLocation(*address), max_connections=CONNECTIONS, **_connections_of(cluster)
+        )
+        client: Any = coredis.Redis(connection_pool=pool, retry_policy=NoRetryPolicy())
+        return cls(client, (client,))
+
+    @staticmethod
+    def nodes_of(client: Any) -> Sequence[Address] | None:
+        """Return some nodes of a cluster, if the client is one for a cluster."""
+        if not isinstance(client, coredis.RedisCluster):
+            return None
+        return [(node.host, node.port) for node in client.connection_pool.startup_nodes]
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[None, None]:
-        async with self._client if self._own else nullcontext():
+        async with AsyncExitStack() as stack:
+            for client in self._own:
+                await stack.enter_async_context(client)
             yield
 
-    async def evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
-        with translated():
-            replies = await self._run(calls)
-            unknown = [i for i, r in enumerate(replies) if isinstance(r, exceptions.NoScriptError)]
-            if unknown:
-                for script in {calls[index].script for index in unknown}:
-                    await self._client.script_load(script.source)
-                again = await self._run([calls[index] for index in unknown])
-                for index, reply in zip(unknown, again, strict=True):
-                    replies[index] = reply
-        return [_reply(reply, self._client.encoding) for reply in replies]
-
-    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False, raise_on_error=False)
-        async with pipeline:
-            for call in calls:
-                command = pipeline.evalsha(call.script.sha, keys=call.keys, args=call.arguments)
-                command.decode = False  # whatever the client is set to
-        return list(pipeline.results or ())
+        with translated():
+            async with pipeline:
+                for name, *arguments in commands:
+                    command = pipeline.create_request(
+                        str(name).encode(), *arguments, callback=_as_it_is
+                    )
+                    command.decode = False  # whatever the client is set to
+        return [_reply(reply, self._client.encoding) for reply in pipeline.results or ()]
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[Listener, None]:
         # What breaks the tasks of a pubsub comes in a group.
         try:
             async with self._client.pubsub(retry_policy=NoRetryPolicy()) as pubsub:
-                yield _CoredisListener(pubsub, self._client.encoding)
+                try:
+                    yield _CoredisListener(pubsub, self._client.encoding)
+                finally:
+                    # It may be deaf: the pool must not hand it out again.
+                    pubsub.connection.invalidate()
         except* (*_RETRIED, exceptions.RedisError) as errors:
             with translated():
                 raise first_of(errors) from errors
@@ -91,15 +145,21 @@ class _CoredisListener(Listener):
         self._pubsub = pubsub
         self._encoding = encoding
 
-    async def subscribe(self, channels: Sequence[str]) -> None:
+    async def subscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
         with translated():
-            await self._pubsub.subscribe(*channels)
+            if sharded:
+                self._pubsub.connection.send_command(b"SSUBSCRIBE", *channels)
+            else:
+                await self._pubsub.subscribe(*channels)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> None:
+    async def unsubscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
         with translated():
-            await self._pubsub.unsubscribe(*channels)
+            if sharded:
+                self._pubsub.connection.send_command(b"SUNSUBSCRIBE", *channels)
+            else:
+                await self._pubsub.unsubscribe(*channels)
 
-    async def receive(self) -> Confirmed | Published | None:
+    async def receive(self) -> Heard:
         with translated():
             message = await self._pubsub.get_message()
         if message is None:
@@ -109,6 +169,8 @@ class _CoredisListener(Listener):
         match message["type"]:
             case "subscribe" | "ssubscribe":
                 return Confirmed(name)
+            case "unsubscribe" | "sunsubscribe":
+                return Ended(name)
             case "message" | "smessage":
                 payload = data if isinstance(data, bytes) else data.encode(self._encoding)
                 return Published(name, payload)
@@ -116,16 +178,36 @@ class _CoredisListener(Listener):
                 return None
 
 
+def _options(timeout: float) -> dict[str, Any]:
+    return {"connect_timeout": timeout, "stream_timeout": timeout}
+
+
+def _connections_of(client: Any) -> dict[str, Any]:
+    """Return with which options a client makes its connections."""
+    options = dict(client.connection_pool.connection_kwargs)
+    options.pop("processing_budget", None)  # each pool has its own
+    return options
+
+
 @contextmanager
 def translated() -> Generator[None]:
     """Raise what coredis raises as ours."""
     try:
         yield
+    except exceptions.NoScriptError as error:
+        raise UnknownScript(f"Redis: {error}") from error
+    except exceptions.AskError as error:
+        moved = isinstance(error, exceptions.MovedError)
+        raise Redirected(error.slot_id, (error.host, error.port), moved=moved) from error
     except _RETRIED as error:
         raise BackendUnavailable(f"Redis does not answer: {error}") from error
     except exceptions.RedisError as error:
         kind = BackendFull if is_full(error) else BackendError
         raise kind(f"Redis: {error}") from error
+
+
+def _as_it_is(reply: Any, **_: object) -> Any:
+    return reply
 
 
 def _reply(reply: Any, encoding: str) -> Any:

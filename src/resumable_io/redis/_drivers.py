@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sniffio import current_async_library
 
 from resumable_core import InvalidInput
 
+from ._cluster import ClusterDriver
 from ._port import Driver
+from ._urls import ServersUrl
+
+if TYPE_CHECKING:
+    from ._coredis import CoredisDriver
+    from ._redis_py import RedisPyDriver
 
 
 def driver_for(client: object, timeout: float) -> Driver:
@@ -18,16 +25,30 @@ def driver_for(client: object, timeout: float) -> Driver:
     `timeout` is for how many seconds a client that is made here waits for connections and answers.
     Raises `InvalidInput` for anything else, and `ImportError` naming the extra that is missing.
     """
+    kind = _kind_of(client)
+    if isinstance(client, str):
+        url = ServersUrl.parse(client)
+        if url is None:
+            return kind.of_url(client, timeout)
+        if url.kind == "sentinel":
+            return kind.of_sentinel(url, timeout)
+        return ClusterDriver(url.addresses, lambda each: kind.of_url(url.of(each), timeout))
+    if (nodes := kind.nodes_of(client)) is not None:
+        return ClusterDriver(nodes, lambda address: kind.of_node(client, address))
+    return kind(client)
+
+
+def _kind_of(client: object) -> type[RedisPyDriver | CoredisDriver]:
     on_asyncio = current_async_library() == "asyncio"
     match _library_of(client) or ("redis" if on_asyncio else "coredis"):
         case "redis" if on_asyncio:
             with _extra("redis"):
                 from ._redis_py import RedisPyDriver
-            return RedisPyDriver(client, timeout)
+            return RedisPyDriver
         case "coredis":
             with _extra("trio"):
                 from ._coredis import CoredisDriver
-            return CoredisDriver(client, timeout)
+            return CoredisDriver
         case _:
             raise InvalidInput("redis-py does not run on trio: hand in a coredis client, or a URL")
 

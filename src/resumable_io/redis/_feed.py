@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,7 +19,7 @@ from resumable_core import BackendError, BackendUnavailable, FeedItem, Interrupt
 from resumable_io._wakeup import Wakeup
 from resumable_io.abc import Feed
 
-from ._port import Confirmed, Driver, Listener, Published, first_of
+from ._port import Confirmed, Driver, Ended, Heard, Listener, Published, first_of
 
 FEED_ITEMS: Final = 256
 """Items that wait for one subscriber at most."""
@@ -27,6 +27,12 @@ FEED_ITEMS: Final = 256
 FIRST_RETRY: Final = 0.05
 LONGEST_RETRY: Final = 2.0
 """Seconds before reconnecting, at first and at most; doubled each time, with jitter."""
+
+UNANSWERED_CHECKS: Final = 2
+"""Times that the connection is asked for a sign of life before it is given up."""
+
+SILENT: Final = "the live feed from Redis is silent"
+MOVED: Final = "a channel has moved to another node of the Redis Cluster"
 
 
 class Subscriber(Feed):
@@ -80,7 +86,7 @@ class LiveFeed:
 
     `home` is a channel of our own, on which nothing is published: it keeps the connection listening
     while there is no subscriber, and its confirmation tells that the connection stands. It is asked
-    for anew every `timeout` seconds, and the connection given up when that long nothing comes back.
+    for anew every `timeout` seconds, and the connection given up when that is not answered twice.
     """
 
     def __init__(
@@ -94,10 +100,12 @@ class LiveFeed:
         self._home = home
         self._read = read
         self._timeout = timeout
-        self._checking = False
+        self._checks = 0  # that are not answered yet
+        self._overdue: set[str] = set()  # channels that are to be confirmed before the check is
         self._subscribers: dict[str, set[Subscriber]] = {}
         self._asked: dict[str, bool] = {}  # channels to subscribe to (True) or to give up (False)
         self._confirmed: set[str] = set()
+        self._leaving: Counter[str] = Counter()  # given up, and how often that is not answered yet
         self._work = Wakeup()
         self._made = Wakeup()
 
@@ -143,12 +151,10 @@ class LiveFeed:
                     async with create_task_group() as tasks:
                         tasks.start_soon(self._ask, listener)
                         while True:
-                            with fail_after(2 * self._timeout):
-                                item = await listener.receive()
+                            self._take(await listener.receive())
                             attempts = 0
-                            self._take(item)
             except* TimeoutError:
-                self.error = BackendUnavailable("the live feed from Redis is silent")
+                self.error = BackendUnavailable(SILENT)
             except* BackendError as errors:
                 self.error = first_of(errors)
             except* Exception as errors:  # noqa: BLE001
@@ -167,28 +173,39 @@ class LiveFeed:
             wanted = [channel for channel, wants in asked.items() if wants]
             unwanted = [channel for channel, wants in asked.items() if not wants]
             if current_time() >= check_at:
+                if self._checks >= UNANSWERED_CHECKS:
+                    raise BackendUnavailable(SILENT)
+                if not self._checks:
+                    self._overdue = self._subscribers.keys() - self._confirmed
                 wanted.append(self._home)
-                self._checking = True
+                self._checks += 1
                 check_at = current_time() + self._timeout
-            if wanted:
-                await listener.subscribe(wanted)
-            if unwanted:
-                await listener.unsubscribe(unwanted)
+            with fail_after(self._timeout):
+                if wanted:
+                    await listener.subscribe(wanted)
+                if unwanted:
+                    self._leaving.update(unwanted)
+                    await listener.unsubscribe(unwanted)
             if not self._asked:
                 await self._work.wait(check_at)
 
-    def _take(self, item: Confirmed | Published | None) -> None:
+    def _take(self, item: Heard) -> None:
         match item:
             case Confirmed(channel):
                 if channel == self._home:
-                    if not self._checking:  # else it is the answer to a check
-                        self.connected_since = current_time()
-                        self._made.wake()
-                    self._checking = False
-                elif channel in self._subscribers:  # not when it was given up meanwhile
+                    self._at_home()
+                elif channel in self._subscribers and not self._leaving[channel]:
                     self._confirmed.add(channel)
-                for subscriber in self._subscribers.get(channel, ()):
-                    subscriber.confirmed(channel)
+                    for subscriber in self._subscribers[channel]:
+                        subscriber.confirmed(channel)
+            case Ended(channel):
+                if self._leaving[channel]:
+                    self._leaving[channel] -= 1
+                    if not self._leaving[channel]:
+                        del self._leaving[channel]
+                elif channel in self._confirmed:
+                    # Nobody here has given it up: it has gone to another node of the cluster.
+                    raise BackendUnavailable(MOVED)
             case Published(channel, payload):
                 if subscribers := self._subscribers.get(channel):
                     news = self._read(channel, payload)
@@ -197,10 +214,22 @@ class LiveFeed:
             case None:
                 pass
 
+    def _at_home(self) -> None:
+        """Take that the connection stands, or the answer to a check."""
+        if not self._checks or math.isinf(self.connected_since):
+            self.connected_since = current_time()
+            self._made.wake()
+        elif (self._overdue - self._confirmed) & self._subscribers.keys():
+            raise BackendUnavailable(MOVED)
+        self._overdue = set()
+        self._checks = max(0, self._checks - 1)
+
     def _lost(self) -> None:
         self.connected_since = math.inf
-        self._checking = False
+        self._checks = 0
+        self._overdue = set()
         self._confirmed.clear()
+        self._leaving.clear()
         for subscribers in self._subscribers.values():
             for subscriber in subscribers:
                 subscriber.disconnected()

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final, Self, cast
 
 import redis.asyncio
 from redis import exceptions
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 
 from resumable_core import BackendError, BackendFull, BackendUnavailable
 
-from ._port import SCAN_COUNT, Call, Confirmed, Driver, Listener, Published, is_full
+from ._port import (
+    SCAN_COUNT,
+    Address,
+    Command,
+    Confirmed,
+    Driver,
+    Ended,
+    Heard,
+    Listener,
+    Published,
+    Redirected,
+    UnknownScript,
+    is_full,
+)
+from ._urls import ServersUrl
 
 _RETRIED = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
-    exceptions.NoScriptError,  # flushed again, right after it was loaded
+    exceptions.ClusterDownError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
     UnicodeDecodeError,  # not ours, on the channel of a client that decodes
@@ -28,59 +44,77 @@ _RETRIED = (
 )
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
+_NOT_FOR_NODES: Final = {"max_connections", "redis_connect_func", "response_callbacks"}
+"""Options of a cluster's client that no connection has."""
+
+_OF_SENTINEL: Final = {"host", "port", "connection_class"}
+"""Options of a connection that Sentinel is asked for."""
+
 
 class RedisPyDriver(Driver):
-    """Drive a `redis.asyncio` client."""
+    """Drive a `redis.asyncio` client; close those that are its own."""
 
-    def __init__(self, client: Any, timeout: float) -> None:
-        self._own = isinstance(client, str)
-        self._client: Any = client
-        if self._own:
-            self._client = redis.asyncio.from_url(
-                client,
-                socket_connect_timeout=timeout,
-                socket_timeout=timeout,
-                retry=Retry(NoBackoff(), 0),  # who asked repeats it
-            )
+    def __init__(self, client: Any, own: Sequence[Any] = ()) -> None:
+        self._client = client
+        self._own = own
+
+    @classmethod
+    def of_url(cls, url: str, timeout: float) -> Self:
+        """Open a server."""
+        client = redis.asyncio.from_url(url, **_options(timeout))
+        return cls(client, (client,))
+
+    @classmethod
+    def of_sentinel(cls, url: ServersUrl, timeout: float) -> Self:
+        """Open the master that Sentinel names at the time of each connection."""
+        of_server: dict[str, Any] = dict(parse_url(url.of(("", 0))))
+        server = {name: of_server[name] for name in of_server.keys() - _OF_SENTINEL}
+        options = {**_options(timeout), "ssl": url.is_tls}
+        sentinel = cast("Any", Sentinel)(url.addresses, sentinel_kwargs=options)
+        client = sentinel.master_for(url.service, **options, **server)
+        return cls(client, (client, *sentinel.sentinels))
+
+    @classmethod
+    def of_node(cls, cluster: Any, address: Address) -> Self:
+        """Open one node as a cluster's client would."""
+        given = cluster.get_connection_kwargs()
+        options = {name: given[name] for name in given.keys() - _NOT_FOR_NODES}
+        options["host"], options["port"] = address
+        options["retry"] = Retry(NoBackoff(), 0)
+        client = redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+        return cls(client, (client,))
+
+    @staticmethod
+    def nodes_of(client: Any) -> Sequence[Address] | None:
+        """Return some nodes of a cluster, if the client is one for a cluster."""
+        if not isinstance(client, redis.asyncio.RedisCluster):
+            return None
+        nodes: Any = client.nodes_manager.startup_nodes.values()
+        return [(node.host, int(node.port)) for node in nodes]
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            if self._own:
-                await self._client.aclose()
+            for client in self._own:
+                await client.aclose()
 
-    async def evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
-        with translated():
-            replies = await self._run(calls)
-            unknown = [i for i, r in enumerate(replies) if isinstance(r, exceptions.NoScriptError)]
-            if unknown:
-                for script in {calls[index].script for index in unknown}:
-                    await self._client.script_load(script.source)
-                again = await self._run([calls[index] for index in unknown])
-                for index, reply in zip(unknown, again, strict=True):
-                    replies[index] = reply
-        return [_reply(reply) for reply in replies]
-
-    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(
-                "EVALSHA",
-                call.script.sha,
-                len(call.keys),
-                *call.keys,
-                *call.arguments,
-                **{NEVER_DECODE: True},  # whatever the client is set to
-            )
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        return replies
+        for command in commands:
+            # Never decoded, whatever the client is set to.
+            pipeline.execute_command(*command, **{NEVER_DECODE: True})
+        with translated():
+            replies = await pipeline.execute(raise_on_error=False)
+        return [_reply(reply) for reply in replies]
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[Listener, None]:
         pubsub = self._client.pubsub()
         try:
+            with translated():
+                await pubsub.connect()
             yield _RedisPyListener(pubsub)
         finally:
             await pubsub.aclose()
@@ -95,15 +129,21 @@ class _RedisPyListener(Listener):
     def __init__(self, pubsub: Any) -> None:
         self._pubsub = pubsub
 
-    async def subscribe(self, channels: Sequence[str]) -> None:
+    async def subscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
         with translated():
-            await self._pubsub.subscribe(*channels)
+            if sharded:  # of which older versions know no more than the command
+                await self._pubsub.execute_command("SSUBSCRIBE", *channels)
+            else:
+                await self._pubsub.subscribe(*channels)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> None:
+    async def unsubscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
         with translated():
-            await self._pubsub.unsubscribe(*channels)
+            if sharded:
+                await self._pubsub.execute_command("SUNSUBSCRIBE", *channels)
+            else:
+                await self._pubsub.unsubscribe(*channels)
 
-    async def receive(self) -> Confirmed | Published | None:
+    async def receive(self) -> Heard:
         with translated():
             message = await self._pubsub.get_message(timeout=None)
         if message is None:
@@ -113,10 +153,20 @@ class _RedisPyListener(Listener):
         match message["type"]:
             case "subscribe" | "ssubscribe":
                 return Confirmed(name)
+            case "unsubscribe" | "sunsubscribe":
+                return Ended(name)
             case "message" | "smessage":
                 return Published(name, self._pubsub.encoder.encode(data))
             case _:
                 return None
+
+
+def _options(timeout: float) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": timeout,
+        "socket_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),  # who asked repeats it
+    }
 
 
 @contextmanager
@@ -126,6 +176,12 @@ def translated() -> Generator[None]:
         yield
     except _FINAL as error:
         raise BackendError(f"Redis refuses: {error}") from error
+    except exceptions.NoScriptError as error:
+        raise UnknownScript(f"Redis: {error}") from error
+    except exceptions.AskError as error:
+        host, port = cast("Any", error).node_addr
+        moved = isinstance(error, exceptions.MovedError)
+        raise Redirected(error.slot_id, (host, port), moved=moved) from error
     except _RETRIED as error:
         raise BackendUnavailable(f"Redis does not answer: {error}") from error
     except exceptions.RedisError as error:

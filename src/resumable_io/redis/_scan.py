@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self
 
 from resumable_core import ABSENT, BackendError, BackendUnavailable, Sentinel
@@ -43,11 +43,17 @@ class Scan:
                     return stream_id, sentinel
             if self._begun and self._cursor is None:
                 raise StopAsyncIteration
-            pattern = sentinel_pattern(self._prefix)
-            self._cursor, keys = await self._driver.scan(pattern, self._cursor)
+            self._cursor, keys = await self._page()
             self._begun = True
             self._keys += [key for key in keys if key not in self._seen]
             self._seen.update(keys)
+
+    async def _page(self) -> tuple[object, Sequence[str]]:
+        pattern = sentinel_pattern(self._prefix)
+        try:
+            return await self._driver.scan(pattern, self._cursor)
+        except BackendUnavailable:  # often it is but the connection, which broke while it was idle
+            return await self._driver.scan(pattern, self._cursor)
 
     async def _sentinel(self, stream_id: str) -> Sentinel:
         try:

@@ -55,8 +55,13 @@ class Stored:
         return current_time() + self.clock
 
 
-def commit_call(keys: Keys, before: Stored, token: str, effect: Effect, now: float) -> Call:
-    """Return the call that puts `effect` in the place of what was there `before`."""
+def commit_call(
+    keys: Keys, before: Stored, token: str, effect: Effect, now: float, *, publish: str
+) -> Call:
+    """Return the call that puts `effect` in the place of what was there `before`.
+
+    `publish` is the command with which the script tells of it.
+    """
     sentinel, batch = effect.sentinel, effect.batch
     old, gone, kept = before.sentinel, sentinel.state is State.ABSENT, sentinel.retention
     changed = (old.state, old.epoch) != (sentinel.state, sentinel.epoch)
@@ -77,7 +82,7 @@ def commit_call(keys: Keys, before: Stored, token: str, effect: Effect, now: flo
             max(0, sentinel.last_seq - kept.count + 1),
             kept.bytes,
             "" if kept.age is None else _milliseconds(kept.age),
-            "PUBLISH",
+            publish,
             keys.live if batch else "",
             keys.state if changed and not gone else "",
         ),

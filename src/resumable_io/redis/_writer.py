@@ -1,17 +1,19 @@
 """Gather what many tasks ask of Redis into one round trip after the other.
 
 While one round trip is under way, the next one fills: the busier the process, the larger the
-batches. Two lanes keep renewals and reads from queueing behind appends.
+batches. Two lanes keep renewals and reads from queueing behind appends. In a cluster each node has
+lanes of its own, so that one that hangs holds up nobody else's streams.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
 from anyio import Event, current_time, fail_after
+from anyio.abc import TaskGroup
 
 from resumable_core import BackendError, BackendUnavailable
 from resumable_io._wakeup import Wakeup
@@ -33,16 +35,14 @@ class _Pending:
 
 
 class Lane:
-    """Run scripts, many in one round trip, one round trip at a time.
+    """Run scripts of one server, many in one round trip, one round trip at a time."""
 
-    `timeout` is for how many seconds an answer is waited for; then nobody knows what was done.
-    """
-
-    def __init__(self, driver: Driver, timeout: float) -> None:
+    def __init__(self, driver: Driver, timeout: float, replicas: int) -> None:
         self.answering_since = -math.inf
         """Since when Redis answers, in seconds of the event loop's clock; inf while it doesn't."""
         self._driver = driver
         self._timeout = timeout
+        self._replicas = replicas
         self._waiting: deque[_Pending] = deque()
         self._work = Wakeup()
 
@@ -76,12 +76,12 @@ class Lane:
         try:
             with fail_after(self._timeout):
                 try:
-                    replies = await self._driver.evaluate(calls)
+                    replies = await self._driver.evaluate(calls, replicas=self._replicas)
                 except BackendUnavailable:
                     # Often it is but the connection, which broke while it was idle. Scripts may be
                     # repeated: what one has done already, the next one finds.
                     self.answering_since = math.inf
-                    replies = await self._driver.evaluate(calls)
+                    replies = await self._driver.evaluate(calls, replicas=self._replicas)
         except Exception as error:  # noqa: BLE001
             # Whatever it is, this lane goes on: it serves all streams of the process.
             self.answering_since = math.inf
@@ -100,11 +100,7 @@ class Lane:
                 return BackendError(f"the Redis client failed: {error!r}")
 
     async def ask(self, call: Call) -> Any:
-        """Run one script and return its reply.
-
-        Raises what the driver raises, or the script's own error. Cancelled, the script may have
-        run or may still run, unless it was still waiting.
-        """
+        """Run one script and return its reply; see `Lanes.ask`."""
         pending = _Pending(call)
         self._waiting.append(pending)
         self._work.wake()
@@ -115,3 +111,43 @@ class Lane:
         if isinstance(pending.reply, Exception):
             raise pending.reply
         return pending.reply
+
+
+class Lanes:
+    """Run scripts in one lane for each server.
+
+    `timeout` is for how many seconds an answer is waited for; then nobody knows what was done.
+    `replicas` is how many of them must have got what a script has written.
+    """
+
+    def __init__(self, driver: Driver, timeout: float, tasks: TaskGroup, replicas: int = 0) -> None:
+        self._driver = driver
+        self._timeout = timeout
+        self._replicas = replicas
+        self._tasks = tasks
+        self._lanes: dict[Hashable, Lane] = {}
+
+    @property
+    def answering_since(self) -> float:
+        """Return since when all servers answer, in seconds of the event loop's clock."""
+        shards = self._driver.shards
+        since = (lane.answering_since for shard, lane in self._lanes.items() if shard in shards)
+        return max(since, default=-math.inf)
+
+    async def ask(self, call: Call) -> Any:
+        """Run one script and return its reply.
+
+        Raises what the driver raises, or the script's own error. Cancelled, the script may have
+        run or may still run, unless it was still waiting.
+        """
+        shard = self._driver.shard_of(call.keys[0])
+        lane = self._lanes.get(shard)
+        if lane is None:
+            lane = self._lanes[shard] = Lane(self._driver, self._timeout, self._replicas)
+            self._tasks.start_soon(lane.run)
+        try:
+            return await lane.ask(call)
+        except BackendUnavailable:
+            raise
+        except BackendError as error:
+            raise type(error)(f"{', '.join(call.keys)}: {error}") from error

@@ -14,19 +14,19 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
+from anyio import create_task_group, current_time, fail_after, get_cancelled_exc_class
 
 from resumable_core import (
     RENEWALS_PER_LEASE,
     Append,
-    BackendError,
     BackendFull,
     BackendUnavailable,
     Change,
     Claim,
     Finish,
+    InvalidInput,
     Message,
     Observe,
     Outcome,
@@ -44,7 +44,7 @@ from resumable_io.abc import Backend, Feed
 from ._drivers import driver_for
 from ._feed import LiveFeed
 from ._keys import Keys, encoded, keys_of
-from ._port import REPLY_TIMEOUT, Call, Driver
+from ._port import REPLY_TIMEOUT, Command, Driver
 from ._scan import Scan
 from ._stored import (
     Stored,
@@ -56,7 +56,11 @@ from ._stored import (
     read_call,
     stored,
 )
-from ._writer import Lane
+from ._writer import Lanes
+
+HINT: Final = (
+    "is the address right, do both sides use TLS (rediss://) or neither, and may this user publish?"
+)
 
 ATTEMPTS: Final = 50
 """Times that a change is decided anew because another one came first."""
@@ -65,34 +69,49 @@ ATTEMPTS: Final = 50
 class RedisBackend(Backend):
     """Keep streams in Redis (6.2 or newer) or Valkey.
 
-    `client`   a URL (`redis://`, `rediss://`, `unix://`), a `redis.asyncio` client on asyncio, or a
-               `coredis` client on asyncio and trio. A client that is handed in stays open.
-    `prefix`   begins the names of all keys and channels: one for each application
-    `timeout`  seconds for which Redis may take to answer, or to be connected to (5)
+    `client`        a URL, or a `redis.asyncio` client on asyncio, or a `coredis` client on asyncio
+                    and trio. A client that is handed in stays open. One for a cluster only says
+                    where that is and how to connect: the connections to its nodes are our own.
+    `prefix`        begins the names of all keys and channels: one for each application
+    `timeout`       seconds for which Redis may take to answer, or to be connected to (5)
+    `min_replicas`  replicas that must have got a claim or an end before it counts (0); where they
+                    have not within a second, it is tried again, for as long as an outage may take
+
+    URLs are `redis://host:port/0`, `unix:///path`, `redis+cluster://host:port,host:port` and
+    `redis+sentinel://host:port,host:port/service`; with `rediss` for TLS.
 
     A URL is opened with redis-py on asyncio and with coredis on trio. Needs the extra `redis` or
-    `trio`. Three connections serve a process, whatever the number of its streams and consumers.
+    `trio`. Three connections serve a process, or four with `min_replicas`, whatever the number of
+    its streams and consumers; in a cluster, as many to each master. Raises `InvalidInput`, on
+    entering for a client that is none.
     """
 
     def __init__(
-        self, client: object, *, prefix: str = "resumable", timeout: float = REPLY_TIMEOUT
+        self,
+        client: object,
+        *,
+        prefix: str = "resumable",
+        timeout: float = REPLY_TIMEOUT,
+        min_replicas: int = 0,
     ) -> None:
+        if min_replicas < 0:
+            raise InvalidInput(f"min_replicas is a number from 0 on, got {min_replicas}")
         self._client = client
         self._prefix = prefix
         self._timeout = timeout
+        self._min_replicas = min_replicas
         self._known: dict[str, Stored] = {}
         self._answering_late_until = -math.inf
         self._stack: AsyncExitStack
         self._driver: Driver
-        self._appends: Lane
-        self._others: Lane
+        self._appends: Lanes
+        self._others: Lanes
+        self._replicated: Lanes | None = None
         self._feed: LiveFeed
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `BackendUnavailable` when Redis cannot be reached."""
         self._driver = driver_for(self._client, self._timeout)
-        self._appends = Lane(self._driver, self._timeout)
-        self._others = Lane(self._driver, self._timeout)
         home = f"{encoded(self._prefix)}:home"
         self._feed = LiveFeed(self._driver, home, news, self._timeout)
         self._stack = AsyncExitStack()
@@ -100,9 +119,12 @@ class RedisBackend(Backend):
             await self._stack.enter_async_context(self._driver.connected())
             tasks = await self._stack.enter_async_context(create_task_group())
             self._stack.callback(tasks.cancel_scope.cancel)
-            for serve in (self._appends.run, self._others.run, self._feed.run):
-                tasks.start_soon(serve)
-            await self._probe()
+            self._appends = Lanes(self._driver, self._timeout, tasks)
+            self._others = Lanes(self._driver, self._timeout, tasks)
+            tasks.start_soon(self._feed.run)
+            await self._probe()  # not in need of replicas: who only reads gets along without
+            if self._min_replicas:
+                self._replicated = Lanes(self._driver, self._timeout, tasks, self._min_replicas)
         except BaseException as error:
             await self._close(error)
             raise
@@ -129,22 +151,34 @@ class RedisBackend(Backend):
 
         Raises `BackendError`. The stream that it makes has an id that is none, and is gone at once.
         """
+        try:
+            with fail_after(self._timeout):
+                await self._feed.stands()
+                await self._driver.check()
+                await self._try_everything()
+        except TimeoutError:
+            error = f"Redis did not answer within {self._timeout:g} s"
+            raise BackendUnavailable(f"{error}: {HINT}") from None
+        except BackendUnavailable as error:
+            raise BackendUnavailable(f"{error} ({HINT})") from error
+
+    async def _try_everything(self) -> None:
         stream_id = f"\n{secrets.token_hex(8)}"
-        with move_on_after(self._timeout):
-            await self._feed.stands()
-            try:
-                await self.apply(stream_id, Claim("probe", self._timeout, Retention(keep=0)))
-                async with self.follow(stream_id, events=True) as feed:
-                    await self.apply(stream_id, Append("probe", 1, (Message(""),), 0))
-                    await self.apply(stream_id, Finish("probe", Outcome.DONE, 1))
-                    await feed.receive()
-            except BackendFull:
-                pass  # it can still be read
-            return
-        raise BackendUnavailable(
-            f"Redis did not answer within {self._timeout:g} s: is the address right, "
-            "do both sides use TLS (rediss://) or neither, and may this user publish?"
-        )
+        keys = keys_of(self._prefix, stream_id)
+        try:
+            await self.apply(stream_id, Claim("probe", self._timeout / 2, Retention(keep=0)))
+            async with self.follow(stream_id, events=True) as feed:
+                await self.apply(stream_id, Append("probe", 1, (Message(""),), 0))
+                await self.apply(stream_id, Finish("probe", Outcome.DONE, 1))
+                await feed.receive()
+            last: list[Command] = [("UNLINK", key) for key in (keys.sentinel, keys.log)]
+            if self._min_replicas:
+                last.append(("WAIT", 0, 1))
+            for reply in await self._driver.pipeline(last):
+                if isinstance(reply, Exception):
+                    raise reply
+        except BackendFull:
+            pass  # it can still be read
 
     @property
     def may_forget(self) -> bool:
@@ -180,15 +214,17 @@ class RedisBackend(Backend):
                     raise
                 known = None
                 continue
-            if effect.sentinel is known.sentinel:
+            lanes = self._lanes_for(change)
+            if effect.sentinel is known.sentinel and not (fresh and lanes is self._replicated):
                 if fresh:
                     return effect.sentinel
                 known = None
                 continue
-            lane = self._appends if isinstance(change, Append) else self._others
             # A new one each time: no two states share it, not even those of two masters.
             token = secrets.token_hex(8)
-            reply = await _ask(lane, commit_call(keys, known, token, effect, now))
+            reply = await lanes.ask(
+                commit_call(keys, known, token, effect, now, publish=self._driver.publish)
+            )
             if reply[0] == 1:
                 if effect.sentinel.state is State.ACTIVE and isinstance(change, _PRODUCERS):
                     self._remember(stream_id, Stored(effect.sentinel, token, clock_ahead(reply[1])))
@@ -201,7 +237,7 @@ class RedisBackend(Backend):
         keys = keys_of(self._prefix, stream_id)
         while True:
             asked = current_time()
-            reply = await _ask(self._others, read_call(keys, after, limit))
+            reply = await self._others.ask(read_call(keys, after, limit))
             known = self._answered(stored(keys, reply[:5]), asked)
             sentinel = known.sentinel
             observe = Observe(min(connected_for, self._connected_for))
@@ -222,6 +258,16 @@ class RedisBackend(Backend):
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
         return Scan(self._driver, self._prefix, self._look)
 
+    def _lanes_for(self, change: Change) -> Lanes:
+        match change:
+            case Append():
+                return self._appends
+            case Claim() | Finish() if self._replicated is not None:
+                # A repeat, too, writes something: of what it finds, replicas may know nothing yet.
+                return self._replicated
+            case _:
+                return self._others
+
     def _remember(self, stream_id: str, known: Stored) -> None:
         """Remember what a producer left behind, and forget one that was silent for a lease."""
         self._known.pop(stream_id, None)
@@ -233,7 +279,7 @@ class RedisBackend(Backend):
 
     async def _look(self, keys: Keys) -> Stored:
         asked = current_time()
-        reply = await _ask(self._others, look_call(keys))
+        reply = await self._others.ask(look_call(keys))
         return self._answered(stored(keys, reply[:5]), asked)
 
     def _answered(self, known: Stored, asked: float) -> Stored:
@@ -245,12 +291,3 @@ class RedisBackend(Backend):
 
 
 _PRODUCERS: Final = (Claim, Append, Renew)
-
-
-async def _ask(lane: Lane, call: Call) -> Any:
-    try:
-        return await lane.ask(call)
-    except BackendUnavailable:
-        raise
-    except BackendError as error:
-        raise type(error)(f"{', '.join(call.keys)}: {error}") from error

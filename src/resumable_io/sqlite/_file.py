@@ -1,0 +1,171 @@
+"""The file: how it is opened, how it is recognised, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from resumable_core import BackendError, BackendFull, BackendUnavailable
+
+T = TypeVar("T")
+
+APPLICATION: Final = 0x52534D42
+"""Marks a file as ours, in its header: `RSMB`."""
+
+VERSION: Final = 1
+"""Of the tables below."""
+
+TABLES: Final = (
+    # `changed` is the number of the turn that changed the stream last, whoever took it.
+    """
+    CREATE TABLE stream (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        sentinel BLOB NOT NULL DEFAULT x'',
+        lease_until REAL NOT NULL DEFAULT 0,
+        expires_at REAL NOT NULL DEFAULT 0,
+        count INTEGER NOT NULL DEFAULT 0,
+        size INTEGER NOT NULL DEFAULT 0,
+        changed INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    "CREATE INDEX stream_by_expiry ON stream (expires_at)",
+    "CREATE INDEX stream_by_change ON stream (changed)",
+    """
+    CREATE TABLE batch (
+        stream INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        first_seq INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        time REAL NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (stream, last_seq)
+    )
+    """,
+    "CREATE TABLE turn (number INTEGER NOT NULL)",
+    "INSERT INTO turn VALUES (0)",
+)
+
+RETRY: Final = 0.01
+"""Seconds between two attempts at what SQLite itself does not wait for."""
+
+
+def open_file(path: str, timeout: float) -> sqlite3.Connection:
+    """Open the file, and make it when there is none.
+
+    `timeout` is how many seconds a call waits for the locks of other processes. Raises
+    `BackendError` when that is no file of ours, and `BackendUnavailable` when it is locked.
+    """
+    with errors_of(path):
+        db = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
+        try:
+            with transaction(db, "DEFERRED"):  # somebody may be making it
+                ours = _is_ours(db, path)
+            if not ours:
+                _create(db, path, timeout)
+            db.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives a power cut
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _is_ours(db: sqlite3.Connection, path: str) -> bool:
+    """Say whether the file holds our tables; False when it holds nothing. Raises otherwise."""
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if (application, version) == (APPLICATION, VERSION):
+        return True
+    if application == APPLICATION:
+        raise BackendError(
+            f"{path} has tables of version {version}, but version {VERSION} is expected: "
+            "use the release of resumable-io that made it, or a new file"
+        )
+    if db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
+        raise BackendError(
+            f"{path} is the database of another application: give streams a file of their own"
+        )
+    return False
+
+
+def _create(db: sqlite3.Connection, path: str, timeout: float) -> None:
+    mode = _waiting(lambda: db.execute("PRAGMA journal_mode = WAL").fetchone()[0], timeout)
+    if mode != "wal":
+        raise BackendError(
+            f"{path} cannot have a write-ahead log (its journal is {mode!r}): "
+            "it has to be a file on a local disk"
+        )
+    with transaction(db, "IMMEDIATE"):
+        if not _is_ours(db, path):  # nobody was faster
+            for statement in TABLES:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+def _waiting(act: Callable[[], T], timeout: float) -> T:
+    """Do what SQLite refuses at once while others have the file locked."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if not _is_locked(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, kind: str) -> Generator[None]:
+    """Do all of a block, or nothing. `kind`: `DEFERRED` to read, `IMMEDIATE` to write."""
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def errors_of(path: str) -> Generator[None]:
+    """Raise what SQLite reports as an error of ours."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:  # ours, or that of who uses what was closed
+        raise
+    except sqlite3.Error as error:
+        raise _translated(path, error) from error
+
+
+def _translated(path: str, error: sqlite3.Error) -> BackendError:
+    match _code(error):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return BackendUnavailable(
+                f"{path} is locked: somebody else writes to it for longer than the timeout"
+            )
+        case sqlite3.SQLITE_FULL:
+            return BackendFull(f"{path} cannot grow: the disk is full")
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return BackendError(f"{path} is no SQLite database, or a broken one: {error}")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return BackendError(
+                f"{path} cannot be written: {error}. Its folder must exist, and this process must "
+                "be allowed to write there: SQLite keeps two more files beside it"
+            )
+        case _:
+            return BackendUnavailable(f"{path}: {error}")
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary code of an error; errors of Python's own have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

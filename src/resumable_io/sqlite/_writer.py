@@ -1,0 +1,212 @@
+"""One turn of a process: all that has gathered is written in one transaction, and told.
+
+Turns are taken in a worker thread, one at a time. A turn holds the lock of the file, so nobody else
+writes between what is read in it and what is written: load, `decide`, keep. What other processes
+have written is told first, then what this turn does; so every feed hears things in their order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Any, Final, TypeAlias
+
+from anyio import Event
+
+from resumable_core import (
+    ABSENT,
+    Appended,
+    BackendError,
+    BackendUnavailable,
+    Change,
+    Changed,
+    Claim,
+    Expire,
+    FeedItem,
+    Interrupted,
+    Observe,
+    Sentinel,
+    StreamError,
+    decide,
+)
+from resumable_io._feed import FEED_ITEMS
+
+from ._clock import Clock
+from ._file import errors_of, open_file, transaction
+from ._rows import COLUMNS, Row, batches_after, keep, load, read_row
+
+SWEEP: Final = 4
+"""Expired streams that a turn removes: more than it makes, and few enough to be quick."""
+
+News: TypeAlias = tuple[str, FeedItem]
+"""What is to be told, and of which stream."""
+
+
+class Follow(Enum):
+    """What else than a change may be asked of a turn."""
+
+    BEGIN = auto()
+    END = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Hold what somebody asked for, and the answer."""
+
+    stream_id: str
+    task: Change | Follow
+    done: Event = field(default_factory=Event)
+    answer: Sentinel | Exception = ABSENT
+
+    def fail(self, error: BaseException | None) -> None:
+        """Answer that nobody knows what became of it, because of `error`."""
+        kind = type(error) if isinstance(error, BackendError) else BackendUnavailable
+        self.answer = kind(str(error or "the file was closed before it was this change's turn"))
+        self.answer.__cause__ = error
+        self.done.set()
+
+
+class Writer:
+    """Write to the file, and know what those who follow a stream here have been told of it."""
+
+    def __init__(self, path: str, timeout: float, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._db = open_file(path, timeout)
+        self._told: dict[str, Sentinel | None] = {}
+        """The streams that are followed; None where nobody knows what was told."""
+        self._number = 0
+        """Of the last turn of any process that is known here."""
+        self._version = -1
+        """What SQLite says until somebody else has written."""
+
+    def close(self) -> None:
+        """Close the file."""
+        with errors_of(self._path):
+            self._db.close()
+
+    def turn(self, jobs: Sequence[Job]) -> Sequence[News]:
+        """Do the jobs, and return what is to be told, in this order.
+
+        Without jobs it only looks for what others have done. Raises `BackendError`: all or nothing
+        was done then, and the next turn interrupts every feed.
+        """
+        asked = time.monotonic()
+        writes = any(not isinstance(job.task, Follow) for job in jobs)
+        try:
+            with errors_of(self._path):
+                if not jobs and self._data_version() == self._version:
+                    return ()
+                with transaction(self._db, "IMMEDIATE" if writes else "DEFERRED"):
+                    self._clock.waited(asked)
+                    news = self._look()
+                    number, changes = self._number + 1, self._db.total_changes
+                    for job in jobs:
+                        news += self._do(job, number)
+                    if writes:
+                        news += self._sweep(number)
+                    if self._db.total_changes != changes:
+                        self._db.execute("UPDATE turn SET number = ?", (number,))
+                        self._number = number
+                return news
+        except BaseException:
+            self._version = -1
+            self._told = dict.fromkeys(self._told)
+            raise
+
+    def _do(self, job: Job, number: int) -> list[News]:
+        try:
+            match job.task:
+                case Follow.BEGIN:
+                    if job.stream_id not in self._told:
+                        self._told[job.stream_id] = load(self._db, job.stream_id).sentinel
+                case Follow.END:
+                    self._told.pop(job.stream_id, None)
+                case change:
+                    job.answer, news = self._apply(job.stream_id, change, number)
+                    return news
+        except (StreamError, BackendError) as error:
+            job.answer = error
+        return []
+
+    def _sweep(self, number: int) -> list[News]:
+        """Forget some of what has expired."""
+        news: list[News] = []
+        expired = self._db.execute(
+            "SELECT id FROM stream WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+            (self._clock.now(), SWEEP),
+        )
+        for (stream_id,) in expired.fetchall():
+            with suppress(BackendError):  # it is told to those who ask for that stream
+                news += self._apply(stream_id, Expire(), number)[1]
+        return news
+
+    def _apply(self, stream_id: str, change: Change, number: int) -> tuple[Sentinel, list[News]]:
+        now = self._clock.now()
+        if isinstance(change, Claim | Observe):
+            watched = min(change.connected_for, self._clock.watching_for)
+            change = replace(change, connected_for=watched)
+        row = load(self._db, stream_id)
+        before, effect = row.sentinel, decide(row.sentinel, change, now)
+        after = effect.sentinel
+        if after is before:
+            return after, []
+        keep(self._db, row, effect, number, now)
+        items: list[FeedItem] = []
+        if stream_id in self._told:
+            self._told[stream_id] = after
+            if effect.batch is not None:
+                items.append(Appended(effect.batch))
+            if (before.state, before.epoch) != (after.state, after.epoch):
+                items.append(Changed(after))
+        return after, [(stream_id, item) for item in items]
+
+    def _data_version(self) -> int:
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _look(self) -> list[News]:
+        """Return what others have done since the last turn here."""
+        version = self._data_version()
+        if version == self._version:
+            return []
+        news: list[News] = []
+        changed = self._db.execute(
+            f"SELECT {COLUMNS} FROM stream WHERE changed > ? ORDER BY changed",  # noqa: S608
+            (self._number,),
+        )
+        for found in changed:
+            if found[0] in self._told:
+                news += ((found[0], item) for item in self._since_told(found))
+        self._number = self._db.execute("SELECT number FROM turn").fetchone()[0]
+        self._version = version
+        return news
+
+    def _since_told(self, found: tuple[Any, ...]) -> list[FeedItem]:
+        """Return what has happened to a stream; where that can't be said, that it can't."""
+        stream_id = found[0]
+        try:
+            row = read_row(found)
+            told, self._told[stream_id] = self._told[stream_id], row.sentinel
+            return self._between(told, row)
+        except BackendError:  # it is told to those who read that stream
+            return [Interrupted()]
+
+    def _between(self, told: Sentinel | None, row: Row) -> list[FeedItem]:
+        now, items = row.sentinel, list[FeedItem]()
+        if told is None or now.epoch != told.epoch or now.last_seq < told.last_seq:
+            return [Interrupted()]
+        if now.last_seq > told.last_seq:
+            batches = batches_after(self._db, row, told.last_seq, FEED_ITEMS)
+            if not batches or (batches[0].first_seq, batches[-1].last_seq) != (
+                told.last_seq + 1,
+                now.last_seq,
+            ):
+                return [Interrupted()]
+            items += map(Appended, batches)
+        if now.state is not told.state:
+            items.append(Changed(now))
+        return items

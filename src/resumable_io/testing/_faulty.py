@@ -1,0 +1,206 @@
+"""A backend that fails as it is told to, around one that does not."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from anyio import CancelScope, create_task_group, current_time, sleep
+from anyio.lowlevel import checkpoint
+
+from resumable_core import (
+    BackendUnavailable,
+    Change,
+    FeedItem,
+    Interrupted,
+    Page,
+    Sentinel,
+)
+from resumable_io._wakeup import Wakeup
+from resumable_io.abc import Backend, Feed
+
+from ._cut import Cut
+
+T = TypeVar("T")
+
+
+class Fault(Enum):
+    """What may go wrong with one call, or with one item of a feed."""
+
+    REFUSE = auto()
+    """It is not carried out, and says `BackendUnavailable`."""
+    FORGET = auto()
+    """It is carried out, and says `BackendUnavailable`: the reply is lost."""
+    CANCEL = auto()
+    """It is cancelled on its way, carried out or not, and says `BackendUnavailable`."""
+    DELAY = auto()
+    """It is carried out, and answers late. An item is told behind the next one."""
+    DROP = auto()
+    """An item is lost, and nobody says so."""
+    REPEAT = auto()
+    """An item is told twice."""
+    INTERRUPT = auto()
+    """An item is lost, and the feed says so."""
+
+
+Faults: TypeAlias = Callable[[str], Fault | None]
+
+
+def _no_faults(_call: str) -> Fault | None:
+    return None
+
+
+class FaultyBackend(Backend):
+    """Fail in what it is told to, and pass everything else on to `backend`.
+
+    `faults` is asked before each call, with its name (`apply`, `read`, `follow`), and before each
+    item of a feed (`feed`): what it returns happens. A dictionary's `get` will do, or a lambda
+    around a `random.Random`; it can be replaced at any time. `delay` is the length of a `DELAY`, in
+    seconds; 0 lets other tasks run.
+    """
+
+    def __init__(self, backend: Backend, faults: Faults = _no_faults, *, delay: float = 0) -> None:
+        self.backend: Backend = backend
+        self.faults: Faults = faults
+        self.delay: float = delay
+        self.failures: int = 0
+        """Calls that have said `BackendUnavailable` because they were told to."""
+        self._connected_since = -math.inf
+        self._feeds: set[_FaultyFeed] = set()
+
+    async def __aenter__(self) -> Self:
+        """Enter the backend."""
+        await self.backend.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the backend."""
+        await self.backend.__aexit__(exc_type, exc, traceback)
+
+    def break_down(self) -> None:
+        """Let nobody reach the store."""
+        self.refuse("apply", "read", "follow")
+
+    def refuse(self, *calls: str) -> None:
+        """Refuse these calls, and no others; none at all without any."""
+        self.faults = dict.fromkeys(calls, Fault.REFUSE).get
+
+    def recover(self) -> None:
+        """Let it be reached again, which is what all feeds tell."""
+        self.refuse()
+        self._connected_since = current_time()
+        for feed in self._feeds:
+            feed.interrupt()
+
+    @property
+    def may_forget(self) -> bool:
+        """Return what the backend says."""
+        return self.backend.may_forget
+
+    @property
+    def connected_since(self) -> float:
+        """Return what the backend says, or when it has recovered."""
+        return max(self.backend.connected_since, self._connected_since)
+
+    async def apply(self, stream_id: str, change: Change) -> Sentinel:
+        """Carry out one change, or fail."""
+        return await self._call("apply", lambda: self.backend.apply(stream_id, change))
+
+    async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
+        """Read a page, or fail."""
+        return await self._call(
+            "read", lambda: self.backend.read(stream_id, after, limit, connected_for=connected_for)
+        )
+
+    @asynccontextmanager
+    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
+        """Follow a stream by a feed whose items may go wrong, or fail."""
+        await self._call("follow", checkpoint)
+        async with self.backend.follow(stream_id, events=events) as inner:
+            feed = _FaultyFeed(self, inner)
+            self._feeds.add(feed)
+            try:
+                yield feed
+            finally:
+                self._feeds.discard(feed)
+
+    def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
+        """Scan the backend."""
+        return self.backend.scan()
+
+    async def _call(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        await checkpoint()
+        match self.faults(name):
+            case Fault.REFUSE:
+                raise self._failed(name, "was refused")
+            case Fault.FORGET:
+                await call()
+                raise self._failed(name, "was carried out, and its reply is lost")
+            case Fault.CANCEL:
+
+                async def cut_off() -> T:
+                    return await call()
+
+                await Cut(1)(cut_off())
+                raise self._failed(name, "was cancelled on its way")
+            case Fault.DELAY:
+                answer = await call()
+                await sleep(self.delay)
+                return answer
+            case _:
+                return await call()
+
+    def _failed(self, call: str, how: str) -> BackendUnavailable:
+        self.failures += 1
+        return BackendUnavailable(f"{call} {how}, as it was told to")
+
+
+class _FaultyFeed(Feed):
+    def __init__(self, backend: FaultyBackend, feed: Feed) -> None:
+        self._backend = backend
+        self._feed = feed
+        self._heard: deque[FeedItem] = deque()
+        self._late: list[FeedItem] = []
+        self._interrupted = Wakeup()
+
+    def interrupt(self) -> None:
+        self._heard.append(Interrupted())
+        self._interrupted.wake()
+
+    async def receive(self) -> Sequence[FeedItem]:
+        while not self._heard:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._listen, tasks.cancel_scope)
+                await self._interrupted.wait()
+                tasks.cancel_scope.cancel()
+        items = tuple(self._heard)
+        self._heard.clear()
+        return items
+
+    async def _listen(self, others: CancelScope) -> None:
+        for item in await self._feed.receive():
+            match self._backend.faults("feed"):
+                case Fault.DELAY:
+                    self._late.append(item)
+                    continue
+                case Fault.DROP:
+                    continue
+                case Fault.REPEAT:
+                    items = [item, item]
+                case Fault.INTERRUPT:
+                    items = [Interrupted()]
+                case _:
+                    items = [item]
+            self._heard.extend([*items, *self._late])
+            self._late.clear()
+        others.cancel()

@@ -1,0 +1,273 @@
+"""Scenarios of following: the confirmed subscription, waking up, order, feeds that are slow."""
+
+from __future__ import annotations
+
+from anyio import create_task_group, move_on_after, sleep
+from anyio.lowlevel import checkpoint
+
+from resumable_core import (
+    Appended,
+    Delete,
+    Finish,
+    Outcome,
+    Renew,
+    State,
+    Stop,
+    StreamError,
+    Takeover,
+)
+
+from ._stage import (
+    Listener,
+    OpenBackend,
+    claim,
+    data,
+    ended,
+    ensure,
+    expect,
+    expect_refusal,
+    new_id,
+    read,
+    started,
+    texts,
+    two,
+)
+
+PATIENCE = 10
+"""Seconds after which a visit counts as hanging."""
+
+
+async def what_is_applied_after_following_is_heard(open_backend: OpenBackend) -> None:
+    """Law 2: entering returns when the subscription is confirmed, not before."""
+    async with two(open_backend) as (one, other):
+        for _ in range(20):
+            x = new_id()
+            await started(one, x)
+            async with other.follow(x, events=True) as feed:
+                await one.apply(x, texts(1, "one"))
+                listener = Listener(feed)
+                await listener.hear_event(1)
+            ensure(listener.interrupted or listener.heard == ["one"], "it is heard")
+
+
+async def who_waits_is_woken(open_backend: OpenBackend) -> None:
+    """Law 7: by what happens in the same process, and in another one."""
+    async with two(open_backend) as both:
+        for backend in both:
+            x = new_id()
+            async with both[1].follow(x, events=True) as feed, create_task_group() as tasks:
+                listener = Listener(feed)
+                tasks.start_soon(listener.hear_event, 1)
+                await sleep(0.05)  # so that it waits, if the event loop is not too busy
+                expect(listener.last_seq, 0, "nothing has happened yet")
+                await started(backend, x, "one")
+
+
+async def everything_is_told_in_order(open_backend: OpenBackend) -> None:
+    """Laws 1, 2 and 5: batches by their seqs, and the end after the last one."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+
+        async def produce() -> None:
+            await started(one, x)
+            for seq in range(1, 100):
+                await one.apply(x, texts(seq, str(seq)))
+            await one.apply(x, Finish("a", Outcome.DONE, 99))
+
+        async with other.follow(x, events=True) as feed:
+            listener = Listener(feed)
+            async with create_task_group() as tasks:
+                tasks.start_soon(produce)
+                await listener.hear_state(State.DONE)
+            if not listener.interrupted:
+                expect(listener.heard, [*map(str, range(1, 100))], "everything is told")
+
+        y = new_id()
+        async with other.follow(y, events=True) as feed:
+            await ended(one, y, "one")
+            listener = Listener(feed)  # late: everything is there
+            await listener.hear_state(State.DONE)
+            ensure(listener.interrupted or listener.heard == ["one"], "the event, then the end")
+
+
+async def who_follows_and_reads_misses_nothing(open_backend: OpenBackend) -> None:
+    """Law 2: what was there when the feed was confirmed is read, what comes later is heard."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+        async with create_task_group() as tasks:
+
+            async def produce() -> None:
+                for seq in range(1, 60):
+                    await one.apply(x, texts(seq, str(seq)))
+
+            tasks.start_soon(produce)
+            for _ in range(10):
+                async with other.follow(x, events=True) as feed:
+                    page = await read(other, x)
+                    if (top := page.sentinel.last_seq) == 59:
+                        break
+                    listener = Listener(feed, top)
+                    await listener.hear_event(top + 1)
+
+
+async def a_feed_without_events_tells_the_states(open_backend: OpenBackend) -> None:
+    """Law 8: a producer watches for stops, and does not hear itself."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        async with other.follow(x, events=False) as feed:
+            listener = Listener(feed)
+            await started(one, x, "one", "two")
+            await one.apply(x, Renew("a"))
+            await one.apply(x, Stop("enough"))
+            await listener.hear_state(State.STOPPED)
+            if not listener.interrupted:
+                expect(listener.sentinel.error, "enough", "the reason is told")
+            await one.apply(x, Delete())
+            await listener.hear_state(State.DELETED)
+            expect(listener.heard, [], "no events are told")
+
+
+async def feeds_are_apart(open_backend: OpenBackend) -> None:
+    """Law 10: every feed of a stream gets everything, and nothing of another stream."""
+    async with two(open_backend) as (one, other):
+        x, y = new_id(), new_id()
+        async with (
+            other.follow(x, events=True) as first,
+            other.follow(x, events=True) as second,
+            other.follow(y, events=True) as third,
+        ):
+            await started(one, x, "for x")
+            await started(one, y, "for y")
+            for feed, text in ((first, "for x"), (second, "for x"), (third, "for y")):
+                listener = Listener(feed)
+                await listener.hear_event(1)
+                ensure(listener.heard in ([text], []), "each hears of its own stream")
+
+
+async def what_changes_nothing_is_not_told(open_backend: OpenBackend) -> None:
+    """Law 6: neither a repeat nor what is refused is heard, and renewals are no news."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x, "one")
+        async with other.follow(x, events=True) as feed:
+            listener = Listener(feed, 1)
+            await started(one, x, "one")
+            await one.apply(x, Renew("a"))
+            for change in (claim("b"), texts(2, "two", epoch="b")):
+                await expect_refusal(one.apply(x, change), StreamError)
+            await one.apply(x, texts(3, "three"))
+            await one.apply(x, texts(2, "two"))
+            items = await listener.hear()
+            if not listener.interrupted:
+                expect([type(item) for item in items], [Appended], "one batch is news")
+                expect(listener.heard, ["two"], "what is new in it")
+
+
+async def who_takes_over_is_heard(open_backend: OpenBackend) -> None:
+    """Law 2: those who follow learn of another producer, and of what it appends."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x, "one")
+        async with other.follow(x, events=True) as feed:
+            listener = Listener(feed, 1)
+            await one.apply(x, Finish("a", Outcome.LOST, 1))
+            await one.apply(x, claim("b", on_lost=Takeover.CONTINUE))
+            await listener.hear_state(State.ACTIVE)
+            if not listener.interrupted:
+                expect(listener.sentinel.epoch, "b", "the new producer is told")
+            await one.apply(x, texts(2, "two", epoch="b"))
+            await listener.hear_event(2)
+        expect(await data(other, x), ["one", "two"], "the log goes on")
+
+
+async def a_slow_feed_hides_nothing(open_backend: OpenBackend) -> None:
+    """Laws 2, 8 and 10: its buffer may overflow if it says so, and others hear everything."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+        async with (
+            other.follow(x, events=True) as slow,
+            other.follow(x, events=True) as quick,
+        ):
+            listener = Listener(quick)
+            for seq in range(1, 601):
+                await one.apply(x, texts(seq, str(seq)))
+                if seq % 40 == 0:
+                    await listener.hear_event(seq)
+            late = Listener(slow)
+            await late.hear_event(600)
+            await one.apply(x, texts(601, "next"))
+            while "next" not in late.heard:  # it tells everything again
+                items = await late.hear()
+                if not any(isinstance(item, Appended) for item in items):
+                    break
+
+
+async def who_comes_when_others_leave_hears_everything(open_backend: OpenBackend) -> None:
+    """Law 10: leaving, and entering anew while that is under way, never leaves a feed deaf."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+
+        async def visit(turns: int) -> None:
+            with move_on_after(PATIENCE) as scope:
+                async with other.follow(x, events=True):
+                    for _ in range(turns):
+                        await checkpoint()
+                    scope.cancel()
+                    await checkpoint()
+
+        for turn in range(20):
+            async with create_task_group() as tasks:
+                for turns in (0, turn % 5, turn):
+                    tasks.start_soon(visit, turns)
+                for _ in range(turn % 7):
+                    await checkpoint()
+                tasks.cancel_scope.cancel()
+            async with other.follow(x, events=True) as feed:
+                await one.apply(x, texts(turn + 1, str(turn)))
+                await Listener(feed, turn).hear_event(turn + 1)
+
+
+async def a_cancelled_receive_loses_nothing(open_backend: OpenBackend) -> None:
+    """Law 10: what it would have returned, the next one returns."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+        async with other.follow(x, events=True) as feed:
+            listener = Listener(feed)
+            for seq in range(1, 20):
+                with move_on_after(0):
+                    await listener.hear()
+                await one.apply(x, texts(seq, str(seq)))
+                with move_on_after(0):
+                    await checkpoint()
+                    await listener.hear()
+            await listener.hear_event(19)
+
+
+async def an_end_is_told_to_who_comes_late(open_backend: OpenBackend) -> None:
+    """Law 5: a feed tells what happens; what has happened is read."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await ended(one, x, "one")
+        async with other.follow(x, events=True):
+            page = await read(other, x)
+        expect((page.sentinel.state, len(page.events)), (State.DONE, 1), "it is read")
+
+
+SCENARIOS = (
+    what_is_applied_after_following_is_heard,
+    who_waits_is_woken,
+    everything_is_told_in_order,
+    who_follows_and_reads_misses_nothing,
+    a_feed_without_events_tells_the_states,
+    feeds_are_apart,
+    what_changes_nothing_is_not_told,
+    who_takes_over_is_heard,
+    a_slow_feed_hides_nothing,
+    who_comes_when_others_leave_hears_everything,
+    a_cancelled_receive_loses_nothing,
+    an_end_is_told_to_who_comes_late,
+)

@@ -1,0 +1,200 @@
+"""What scenarios do with a backend, in few words."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Final, TypeAlias, TypeVar
+
+from resumable_core import (
+    ABSENT,
+    Append,
+    Appended,
+    Changed,
+    Claim,
+    FeedItem,
+    Finish,
+    Interrupted,
+    Message,
+    Outcome,
+    Page,
+    Retention,
+    Sentinel,
+    StreamError,
+    Takeover,
+)
+from resumable_core.testing import append
+from resumable_io.abc import Backend, Feed
+
+T = TypeVar("T")
+
+OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
+"""Opens a backend. All that it opens, at one time or one after the other, share their streams, as
+the processes of an application do. Where streams live in one process alone, it returns the same
+backend again and again."""
+
+LEASE: Final = 1000.0
+KEEP: Final = 1000.0
+"""Seconds that outlast every scenario that does not wait for just that."""
+
+
+def new_id(name: str = "x") -> str:
+    """Return a stream id that nobody has used: what is in the store stays out of the way."""
+    return f"{name}-{secrets.token_hex(8)}"
+
+
+@asynccontextmanager
+async def two(open_backend: OpenBackend) -> AsyncGenerator[tuple[Backend, Backend], None]:
+    """Open two backends, as two processes do."""
+    async with open_backend() as one, open_backend() as other:
+        yield one, other
+
+
+def claim(
+    epoch: str = "a",
+    *,
+    lease: float = LEASE,
+    keep: float = KEEP,
+    count: int = 100_000,
+    on_lost: Takeover = Takeover.REFUSE,
+    replaces: str | None = None,
+) -> Claim:
+    """Return a claim."""
+    retention = Retention(count, keep=keep)
+    return Claim(epoch, lease, retention, on_lost=on_lost, replaces=replaces)
+
+
+def texts(first_seq: int, *data: str | bytes, epoch: str = "a") -> Append:
+    """Return the append of some messages."""
+    return append(epoch, first_seq, map(Message, data))
+
+
+async def started(backend: Backend, stream_id: str, *data: str | bytes) -> None:
+    """Claim a stream, and append some messages in one batch."""
+    await backend.apply(stream_id, claim())
+    if data:
+        await backend.apply(stream_id, texts(1, *data))
+
+
+async def ended(backend: Backend, stream_id: str, *data: str | bytes) -> None:
+    """Make a stream that is done."""
+    await started(backend, stream_id, *data)
+    await backend.apply(stream_id, Finish("a", Outcome.DONE, len(data)))
+
+
+async def read(backend: Backend, stream_id: str, after: int = 0, limit: int = 100) -> Page:
+    """Return a page, observed by somebody who has watched for ever."""
+    return await backend.read(stream_id, after, limit, connected_for=math.inf)
+
+
+async def data(backend: Backend, stream_id: str) -> list[str | bytes]:
+    """Return what a log holds, read page by page."""
+    found: list[str | bytes] = []
+    after = 0
+    while (page := await read(backend, stream_id, after)).events:
+        ensure(page.events[0].id.seq > after, f"a page after {after} begins behind it")
+        found += [event.data for event in page.events]
+        after = page.events[-1].id.seq
+    return found
+
+
+async def is_absent(backend: Backend, stream_id: str) -> bool:
+    """Say whether nothing is there for a reader, and nothing is listed."""
+    page = await read(backend, stream_id)
+    listed = {found async for found, _ in backend.scan()}
+    return not page.sentinel.known and not page.events and stream_id not in listed
+
+
+# What is expected
+
+
+def expect(found: object, expected: object, promise: str) -> None:
+    """Raise `AssertionError` with a promise that was broken."""
+    if found != expected:
+        raise AssertionError(f"{promise}: expected {expected!r}, got {found!r}")
+
+
+def ensure(holds: object, promise: str) -> None:
+    """Raise `AssertionError` with a promise that was broken."""
+    if not holds:
+        raise AssertionError(promise)
+
+
+async def expect_refusal(call: Awaitable[object], refusal: type[StreamError]) -> None:
+    """Expect that the state of a stream does not allow what is called."""
+    try:
+        answer = await call
+    except refusal:
+        return
+    raise AssertionError(f"expected {refusal.__name__}, got {answer!r}")
+
+
+T_timed = TypeVar("T_timed", Sentinel, Page)
+
+
+def timeless(thing: T_timed) -> T_timed:
+    """Return a sentinel, or a page, without deadlines: each store has a clock of its own."""
+    if isinstance(thing, Page):
+        return replace(thing, sentinel=timeless(thing.sentinel))
+    return replace(thing, lease_until=0.0, expires_at=0.0)
+
+
+# What is heard
+
+
+class Listener:
+    """Listen to a feed, and hold it to what feeds promise.
+
+    Batches come in the order of their seqs; what is told again is known already. Of several changes
+    of state that follow each other at once, the last is enough. Whatever else is missing was
+    reported as `Interrupted`.
+    """
+
+    def __init__(self, feed: Feed, last_seq: int = 0) -> None:
+        self._feed = feed
+        self.last_seq = last_seq
+        """Of what was told."""
+        self.heard: list[str | bytes] = []
+        """The data of all new events, in order."""
+        self.sentinel: Sentinel = ABSENT
+        """What was told last of the state."""
+        self.interrupted = False
+
+    async def hear(self) -> Sequence[FeedItem]:
+        """Receive once."""
+        items = await self._feed.receive()
+        if not items:
+            raise AssertionError("a feed waits for news, but this one returned nothing")
+        for item in items:
+            self._take(item)
+        return items
+
+    async def hear_event(self, last_seq: int) -> None:
+        """Receive until an event is told, or it was interrupted."""
+        while not self.interrupted and self.last_seq < last_seq:
+            await self.hear()
+
+    async def hear_state(self, state: str) -> None:
+        """Receive until a state is told, or it was interrupted."""
+        while not self.interrupted and self.sentinel.state != state:
+            await self.hear()
+
+    def _take(self, item: FeedItem) -> None:
+        match item:
+            case Interrupted():
+                self.interrupted = True
+            case Changed(sentinel):
+                self.sentinel = sentinel
+            case Appended(batch):
+                if batch.first_seq > self.last_seq + 1 and not self.interrupted:
+                    raise AssertionError(
+                        f"a feed reports what it loses: events {self.last_seq + 1} to "
+                        f"{batch.first_seq - 1} are missing"
+                    )
+                if self.sentinel.outcome is not None and batch.last_seq > self.last_seq:
+                    raise AssertionError("an end is told after the last batch")
+                self.heard += [e.data for e in batch.events if e.id.seq > self.last_seq]
+                self.last_seq = max(self.last_seq, batch.last_seq)

@@ -1,0 +1,182 @@
+"""publish, tail, list, state, stop and delete: processes that share a store."""
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import ExitStack
+
+import pytest
+
+from tests.cli.commands import PROGRAM, ROOT, eventually, resumable, running
+
+
+def state(store, id="chat"):
+    code, out, _ = resumable("state", id, *store, "--json")
+    return json.loads(out) if code == 0 else None
+
+
+def test_what_was_published_is_printed(store):
+    assert resumable("publish", "chat", *store, stdin="a\nbü".encode()) == (0, "", [])
+    assert resumable("tail", "chat", *store, "--from-start") == (0, "a\nbü", [])
+
+
+def test_lines_are_events_and_tail_goes_on_after_each(store):
+    resumable("publish", "chat", *store, "--lines", stdin=b"a\nb\nc")
+    _, out, _ = resumable("tail", "chat", *store, "--from-start", "--json")
+    first, second, third, end = map(json.loads, out.splitlines())
+    assert [each["data"] for each in (first, second, third)] == ["a\n", "b\n", "c"]
+    assert end["end"] == "done"
+    assert resumable("tail", "chat", *store, "--after", first["id"]) == (0, "b\nc", [])
+    assert resumable("tail", "chat", *store, "--after", end["id"]) == (0, "", [])
+
+
+def test_json_lines_are_checked_and_printed_as_lines(store):
+    assert resumable("publish", "a", *store, "--jsonl", stdin=b'{"x": 1}\n[2]\n')[0] == 0
+    assert resumable("tail", "a", *store, "--from-start")[1] == '{"x": 1}\n[2]\n'
+    code, _, errors = resumable("publish", "b", *store, "--jsonl", stdin=b"1\nx\n2\n")
+    assert code == 1
+    assert errors == ["resumable: the stream is not complete: SourceError: line 2 is not JSON"]
+    assert state(store, "b")["outcome"] == "failed"
+
+
+def test_bytes_that_are_not_utf_8_are_replaced(store):
+    resumable("publish", "chat", *store, stdin=b"a\xffb\xc3")
+    assert resumable("tail", "chat", *store, "--from-start")[1] == "a\ufffdb\ufffd"
+
+
+def test_a_line_without_end_makes_the_stream_fail(store):
+    code, _, errors = resumable("publish", "chat", *store, "--lines", stdin=b"x" * 3_000_000)
+    assert code == 1
+    assert "more than 1048576 characters" in errors[0]
+
+
+def test_publishing_prints_the_state_as_json(store):
+    _, out, _ = resumable("publish", "chat", *store, "--json", stdin=b"a")
+    assert json.loads(out)["outcome"] == "done"
+
+
+def test_an_id_names_one_answer(store):
+    resumable("publish", "chat", *store, stdin=b"a")
+    code, _, errors = resumable("publish", "chat", *store, stdin=b"b")
+    assert code == 5
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome", "error"),
+    [
+        (signal.SIGINT, "stopped", "stopped by the publisher"),
+        (signal.SIGTERM, "failed", "SourceError: the publisher was told to end"),
+        (signal.SIGHUP, "failed", "SourceError: the publisher was told to end"),
+    ],
+    ids=["int", "term", "hup"],
+)
+def test_signals_end_the_stream(store, tmp_path, number, outcome, error):
+    with running(tmp_path, "publish", "chat", *store) as publisher:
+        publisher.write("a")
+        eventually(lambda: (state(store) or {}).get("last_seq"))
+        publisher.interrupt(number)
+        assert publisher.wait() == 1
+    ended = state(store)
+    assert (ended["outcome"], ended["error"]) == (outcome, error)
+    assert resumable("tail", "chat", *store, "--from-start") == (1, "a", [f"resumable: {error}"])
+
+
+def test_a_stream_is_stopped_from_another_process(store, tmp_path):
+    with running(tmp_path, "publish", "chat", *store) as publisher:
+        publisher.write("a")
+        eventually(lambda: (state(store) or {}).get("last_seq"))
+        code, out, _ = resumable("stop", "chat", *store, "--reason", "enough", "--json")
+        assert (code, json.loads(out)["outcome"]) == (0, "stopped")
+        assert publisher.wait() == 1
+
+
+def test_streams_are_listed_and_deleted(store):
+    for id in ("a", "b"):
+        resumable("publish", id, *store, stdin=b"1")
+    assert sorted(resumable("list", *store)[1].splitlines()) == ["a\tdone\t1", "b\tdone\t1"]
+    assert resumable("delete", "a", *store) == (0, "", [])
+    _, out, _ = resumable("list", *store, "--json")
+    assert [json.loads(line)["id"] for line in out.splitlines()] == ["b"]
+
+
+@pytest.mark.parametrize("command", ["state", "stop", "delete", "tail"])
+def test_looking_for_an_unknown_stream_creates_nothing(store, command):
+    resumable("publish", "other", *store, stdin=b"1")
+    code, out, errors = resumable(command, "chat", *store)
+    assert (code, out, len(errors)) == (5, "", 1)
+    assert resumable("list", *store)[1] == "other\tdone\t1\n"
+
+
+def test_the_union_of_what_tails_print_is_the_input_once(store, tmp_path):
+    """Law 3, over three shells: each in turn is killed and started again."""
+    lines = [f"line {number}\n" for number in range(60)]
+    publish = ("publish", "chat", *store, "--lines", "--lease", "1", "--continue")
+    tail = ("tail", "chat", *store, "--json")
+    got = [[], []]
+
+    with ExitStack() as stack:
+
+        def start(*arguments):
+            return stack.enter_context(running(tmp_path, *arguments))
+
+        def again(number):
+            """Kill a tail, keep what it has printed whole, and start it behind that."""
+            tails[number].kill()
+            got[number] += tails[number].events
+            place = ("--after", got[number][-1]["id"]) if got[number] else ("--from-start",)
+            tails[number] = start(*tail, *place)
+
+        publisher = start(*publish)
+        publisher.write("".join(lines[:20]))
+        eventually(lambda: (state(store) or {}).get("last_seq") == 20)
+        tails = [start(*tail, "--from-start") for _ in range(2)]
+        eventually(lambda: tails[0].events)
+        again(0)
+        publisher.write("".join(lines[20:30]))
+        eventually(lambda: len(tails[1].events) >= 25)
+        again(1)
+        eventually(lambda: (state(store) or {}).get("last_seq") == 30)
+        publisher.kill()
+
+        publisher = start(*publish)  # it gets the same input from its start
+        publisher.write("".join(lines[:40]))
+        eventually(lambda: (state(store) or {}).get("last_seq") == 40)
+        for number in range(2):
+            again(number)
+        publisher.write("".join(lines[40:]))
+        publisher.close_input()
+        assert publisher.wait() == 0
+        for number in range(2):
+            assert tails[number].wait() == 0
+            got[number] += tails[number].events
+
+    for events in got:
+        assert [event["data"] for event in events] == lines
+
+
+def test_chunks_go_on_at_the_character_where_they_were(store, tmp_path):
+    publish = ("publish", "chat", *store, "--lease", "1", "--continue")
+    with running(tmp_path, *publish) as publisher:
+        publisher.write("abcü")
+        eventually(lambda: (state(store) or {}).get("characters") == 4)
+        publisher.kill()
+    assert resumable(*publish, stdin="abcüdef".encode())[0] == 0
+    assert resumable("tail", "chat", *store, "--from-start")[1] == "abcüdef"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(store, tmp_path):
+    resumable("publish", "chat", *store, "--lines", stdin=b"a\n" * 10)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [*PROGRAM, "tail", "chat", *store, "--from-start"],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            check=False,
+            cwd=ROOT,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,121 @@
+"""`resumable serve`: streams over HTTP, for those who know a token, through restarts."""
+
+import json
+import signal
+import socket
+
+import httpx2
+import pytest
+
+from tests.cli.commands import eventually, resumable, running
+
+TOKEN = "a-token-that-is-long"
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start a server: a context manager that yields it; its URL stays the same."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def started(*options):
+        return running(tmp_path, "serve", "--port", str(port), *options)
+
+    started.url = f"http://127.0.0.1:{port}"
+    return started
+
+
+def ready(url):
+    def healthy():
+        try:
+            return httpx2.get(f"{url}/health").status_code == 204
+        except httpx2.TransportError:
+            return False
+
+    eventually(healthy)
+
+
+def test_a_body_in_and_events_out(serve):
+    with serve() as server:
+        ready(serve.url)
+        url = f"{serve.url}/streams/chat"
+        created = httpx2.post(url, params={"cut": "lines"}, content=b"a\nb\n")
+        assert (created.status_code, created.json()["outcome"]) == (201, "done")
+        assert resumable("tail", url) == (0, "a\nb\n", [])
+        assert httpx2.get(url, params={"format": "text"}).text == "a\nb\n"
+        assert httpx2.get(f"{url}/state").json()["last_seq"] == 2
+        listed = httpx2.get(f"{serve.url}/streams").text.splitlines()
+        assert [json.loads(line)["id"] for line in listed] == ["chat"]
+        assert httpx2.post(url, content=b"x").status_code == 409
+        assert httpx2.post(f"{url}2", params={"cut": "jsonl"}, content=b"x").status_code == 400
+        assert httpx2.post(f"{url}3", params={"cut": "x"}).status_code == 400
+        assert httpx2.get(url, params={"format": "x"}).status_code == 400
+        assert httpx2.delete(url).status_code == 204
+        assert [httpx2.get(url).status_code, httpx2.delete(url).status_code] == [404, 404]
+        server.interrupt(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_only_who_knows_a_token_comes_in(serve, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{TOKEN}\nanother-token-also-long\n", encoding="ascii")
+    with serve("--tokens", str(tokens)):
+        ready(serve.url)
+        url = f"{serve.url}/streams"
+        for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {TOKEN}"}):
+            refused = httpx2.get(url, headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert httpx2.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize("content", ["", "short"])
+def test_tokens_that_protect_nothing_are_refused(tmp_path, content):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(content, encoding="ascii")
+    code, _, errors = resumable("serve", "--tokens", str(tokens))
+    assert (code, len(errors)) == (2, 1)
+
+
+def test_other_names_are_not_answered(serve):
+    with serve():
+        ready(serve.url)
+        assert (
+            httpx2.get(f"{serve.url}/health", headers={"Host": "evil.example"}).status_code == 400
+        )
+
+
+def test_a_tail_survives_the_restart_of_the_server(serve, tmp_path, store):
+    """Law 3: the server is killed and comes back; what tail prints is the stream, once."""
+    kind, where = store
+    backend = where if kind == "--redis" else f"sqlite:///{where}"
+    lines = [f"line {number}\n" for number in range(20)]
+    with running(tmp_path, "publish", "chat", *store, "--lines") as publisher:
+        publisher.write("".join(lines[:10]))
+        with serve("--backend", backend) as server:
+            ready(serve.url)
+            url = f"{serve.url}/streams/chat"
+            eventually(lambda: httpx2.get(f"{url}/state").status_code == 200)
+            with running(tmp_path, "tail", url) as tail:
+                eventually(lambda: tail.printed.count(b"\n") == 10)
+                server.kill()
+                publisher.write("".join(lines[10:]))
+                with serve("--backend", backend):
+                    eventually(lambda: tail.printed.count(b"\n") == 20)
+                    publisher.close_input()
+                    assert publisher.wait() == 0
+                    assert tail.wait() == 0
+                assert tail.printed.decode() == "".join(lines)
+
+
+def test_a_body_that_breaks_off_makes_the_stream_fail(serve):
+    with serve():
+        ready(serve.url)
+        host, port = serve.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /streams/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc"
+            )
+            url = f"{serve.url}/streams/chat/state"
+            eventually(lambda: httpx2.get(url).status_code == 200)
+        eventually(lambda: httpx2.get(url).json()["outcome"] == "failed")
+        assert httpx2.get(url).json()["error"] == "SourceError: the publisher broke off"

@@ -1,0 +1,492 @@
+"""The kit for backends, on the memory backend: it passes; and what is broken does not."""
+
+import math
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+from anyio import create_task_group, current_time
+from anyio.lowlevel import checkpoint
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import invariant, run_state_machine_as_test
+
+from resumable_core import (
+    Append,
+    Appended,
+    BackendUnavailable,
+    Claim,
+    Interrupted,
+    Message,
+    Renew,
+)
+from resumable_core.testing import append
+from resumable_io import MemoryBackend, Streams
+from resumable_io._feed import BufferedFeed
+from resumable_io.abc import Feed
+from resumable_io.testing import (
+    SCENARIOS,
+    Fault,
+    FaultyBackend,
+    backend_machine,
+    check_backend,
+)
+from tests.io.scripted import data_of
+
+SETTINGS = settings(
+    max_examples=settings.default.max_examples // 2,
+    stateful_step_count=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_the_memory_backend_passes(scenario):
+    backend = MemoryBackend()
+    await check_backend(lambda: backend, [scenario])
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "trio"])
+def test_the_memory_backend_does_what_the_log_does(event_loop):
+    backend = MemoryBackend()
+    with backend_machine(lambda: backend, event_loop=event_loop) as machine:
+        run_state_machine_as_test(machine, settings=SETTINGS)
+
+
+def test_a_machine_can_have_rules_of_its_own():
+    backend = MemoryBackend()
+    checked = 0
+
+    with backend_machine(lambda: backend) as machine:
+
+        class Counting(machine):
+            @invariant()
+            def count(self):
+                nonlocal checked
+                checked += 1
+
+        run_state_machine_as_test(Counting, settings=settings(SETTINGS, max_examples=2))
+    assert checked > 2
+
+
+# What is broken
+
+
+class Fenceless(MemoryBackend):
+    async def apply(self, stream_id, change):
+        if isinstance(change, Append | Renew) and stream_id in self._logs:
+            log = self._logs[stream_id]
+            change = (
+                Renew(log.sentinel.epoch)
+                if isinstance(change, Renew)
+                else append(log.sentinel.epoch, change.first_seq, change.messages)
+            )
+        return await super().apply(stream_id, change)
+
+
+class Doubling(MemoryBackend):
+    """Appends what is repeated once more."""
+
+    async def apply(self, stream_id, change):
+        if isinstance(change, Append) and (log := self._logs.get(stream_id)):
+            change = append(change.epoch, log.sentinel.last_seq + 1, change.messages)
+        return await super().apply(stream_id, change)
+
+
+class Hasty(MemoryBackend):
+    """Looks, and claims a little later."""
+
+    async def apply(self, stream_id, change):
+        if isinstance(change, Claim) and stream_id not in self._logs:
+            await checkpoint()
+            self._logs.pop(stream_id, None)
+            return self._apply(stream_id, change, current_time()).sentinel
+        return await super().apply(stream_id, change)
+
+
+class Halving(MemoryBackend):
+    """Appends message by message."""
+
+    async def apply(self, stream_id, change):
+        if isinstance(change, Append):
+            for number, message in enumerate(change.messages):
+                single = append(change.epoch, change.first_seq + number, [message])
+                sentinel = await super().apply(stream_id, single)
+            return sentinel
+        return await super().apply(stream_id, change)
+
+
+class Hoarding(MemoryBackend):
+    """Keeps what an earlier log has left."""
+
+    async def apply(self, stream_id, change):
+        log = self._logs.get(stream_id)
+        kept = [*log.batches] if log and isinstance(change, Claim) else []
+        sentinel = await super().apply(stream_id, change)
+        if kept and not log.batches:
+            log.batches[:] = kept
+        return sentinel
+
+
+class Trimming(MemoryBackend):
+    """Keeps one batch less than asked for."""
+
+    async def apply(self, stream_id, change):
+        sentinel = await super().apply(stream_id, change)
+        log = self._logs.get(stream_id)
+        if log is not None and log.count >= sentinel.retention.count and len(log.batches) > 1:
+            log._drop(1)
+        return sentinel
+
+
+class Blind(MemoryBackend):
+    """Never observes a lease."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        return await super().read(stream_id, after, limit, connected_for=-math.inf)
+
+
+class Judging(MemoryBackend):
+    """Does not care since when somebody watches."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        return await super().read(stream_id, after, limit, connected_for=math.inf)
+
+
+class Immortal(MemoryBackend):
+    """Never forgets, unless somebody claims."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        log = self._logs.get(stream_id)
+        if log is not None and log.sentinel.outcome:
+            return log.read(after, -math.inf, limit=limit)
+        return await super().read(stream_id, after, limit, connected_for=connected_for)
+
+
+class Curious(MemoryBackend):
+    """Makes what it is asked for."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        if stream_id not in self._logs:
+            await super().apply(stream_id, Claim("z", 1.0))
+        return await super().read(stream_id, after, limit, connected_for=connected_for)
+
+
+class Torn(MemoryBackend):
+    """Reads sentinel and events in two steps."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        first = await super().read(stream_id, after, limit, connected_for=connected_for)
+        await checkpoint()
+        second = await super().read(stream_id, after, limit, connected_for=connected_for)
+        return type(first)(second.sentinel, after, first.first_seq, first.events, first.offset)
+
+
+class Inclusive(MemoryBackend):
+    """Includes the event that was read last."""
+
+    async def read(self, stream_id, after, limit, *, connected_for):
+        return await super().read(stream_id, max(0, after - 1), limit, connected_for=connected_for)
+
+
+class Folding(MemoryBackend):
+    """Takes ids for the same that differ in case alone."""
+
+    async def apply(self, stream_id, change):
+        return await super().apply(stream_id.lower(), change)
+
+    async def read(self, stream_id, *args, **kwargs):
+        return await super().read(stream_id.lower(), *args, **kwargs)
+
+
+class Translating(MemoryBackend):
+    """Writes to a file in text mode, as it were."""
+
+    async def apply(self, stream_id, change):
+        if isinstance(change, Append):
+            messages = [
+                Message(each.data.replace("\r\n", "\n"), each.type)
+                if isinstance(each.data, str)
+                else each
+                for each in change.messages
+            ]
+            change = append(change.epoch, change.first_seq, messages)
+        return await super().apply(stream_id, change)
+
+
+class Forgetful(MemoryBackend):
+    """Loses what a cancelled receive would have returned."""
+
+    def follow(self, stream_id, *, events):
+        return _wrapped(super().follow(stream_id, events=events), _Forgetting)
+
+
+class _Forgetting(Feed):
+    def __init__(self, feed):
+        self._feed = feed
+
+    async def receive(self):
+        items = await self._feed.receive()
+        await checkpoint()
+        return items
+
+
+class Reordering(MemoryBackend):
+    """Tells changes of state before everything else."""
+
+    def follow(self, stream_id, *, events):
+        return _wrapped(super().follow(stream_id, events=events), _Reordering)
+
+
+class _Reordering(_Forgetting):
+    async def receive(self):
+        items = await self._feed.receive()
+        return sorted(items, key=lambda item: isinstance(item, Appended))
+
+
+class Leaky(MemoryBackend):
+    """Loses one item in four, and says nothing."""
+
+    def follow(self, stream_id, *, events):
+        return _wrapped(super().follow(stream_id, events=events), _Leaking)
+
+
+class _Leaking(_Forgetting):
+    count = 0
+
+    async def receive(self):
+        while True:
+            items = []
+            for item in await self._feed.receive():
+                self.count += 1
+                if self.count % 4:
+                    items.append(item)
+            if items:
+                return items
+
+
+class Overflowing(MemoryBackend):
+    """Drops what is too much, and says nothing."""
+
+    def follow(self, stream_id, *, events):
+        return _wrapped(super().follow(stream_id, events=events), _Hushing)
+
+
+class _Hushing(_Forgetting):
+    async def receive(self):
+        items = []
+        while not items:
+            received = await self._feed.receive()
+            items = [item for item in received if not isinstance(item, Interrupted)]
+        return items
+
+
+class Deafening(MemoryBackend):
+    """Lets all go when one leaves."""
+
+    @asynccontextmanager
+    async def follow(self, stream_id, *, events):
+        async with super().follow(stream_id, events=events) as feed:
+            try:
+                yield feed
+            finally:
+                self._feeds.get(stream_id, set()).clear()
+
+
+class Unconfirmed(MemoryBackend):
+    """Subscribes a moment after it has said so."""
+
+    @asynccontextmanager
+    async def follow(self, stream_id, *, events):
+        feed = BufferedFeed(events=events)
+        async with create_task_group() as tasks:
+
+            async def subscribe():
+                for _ in range(5):
+                    await checkpoint()
+                self._feeds.setdefault(stream_id, set()).add(feed)
+
+            tasks.start_soon(subscribe)
+            try:
+                yield feed
+            finally:
+                tasks.cancel_scope.cancel()
+                self._feeds.get(stream_id, set()).discard(feed)
+
+
+class Sleeping(MemoryBackend):
+    """Has news, but wakes nobody."""
+
+    def follow(self, stream_id, *, events):
+        return _wrapped(super().follow(stream_id, events=events), _Sleeping)
+
+
+class _Sleeping(_Forgetting):
+    async def receive(self):
+        if not self._feed._items:
+            await self._feed._wakeup.__class__().wait()
+        return await self._feed.receive()
+
+
+class Silent(MemoryBackend):
+    """Tells of events alone."""
+
+    def _publish(self, stream_id, before, effect):
+        same = type(effect)(before, effect.batch, effect.clear)
+        super()._publish(stream_id, before, same)
+
+
+class Repeating(MemoryBackend):
+    """Lists a stream twice."""
+
+    async def scan(self):
+        async for each in super().scan():
+            yield each
+            yield each
+
+
+class Undying(MemoryBackend):
+    """Lists what was deleted."""
+
+    async def scan(self):
+        for stream_id, log in [*self._logs.items()]:
+            yield stream_id, log.sentinel
+
+
+class Deaf(MemoryBackend):
+    """Cannot be cancelled."""
+
+    async def apply(self, stream_id, change):
+        return self._apply(stream_id, change, current_time()).sentinel
+
+
+@asynccontextmanager
+async def _wrapped(manager, wrapper):
+    async with manager as feed:
+        yield wrapper(feed)
+
+
+BROKEN = [
+    *(Fenceless, Doubling, Hasty, Halving, Hoarding, Trimming, Blind, Judging, Immortal),
+    *(Curious, Torn, Inclusive, Folding, Translating, Forgetful, Reordering, Leaky),
+    *(Overflowing, Deafening, Unconfirmed, Sleeping, Silent, Repeating, Undying, Deaf),
+]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_what_is_broken_is_rejected(broken):
+    backend = broken()
+    with pytest.raises((AssertionError, TimeoutError)) as caught:
+        await check_backend(lambda: backend)
+    assert any("in the scenario" in note for note in caught.value.__notes__)
+
+
+FOUND_BY_CHANCE = [
+    *(Fenceless, Doubling, Hoarding, Trimming, Inclusive, Translating, Leaky, Silent),
+    *(Reordering, Repeating, Undying),
+]
+
+
+@pytest.mark.parametrize("broken", FOUND_BY_CHANCE)
+def test_what_is_broken_is_found_by_chance(broken):
+    """The scenarios are for what needs two things at once."""
+    backend = broken()
+
+    quick = settings(SETTINGS, max_examples=200, phases=[Phase.generate], database=None)
+    with backend_machine(lambda: backend) as machine:
+
+        class Impatient(machine):
+            patience = 1
+
+        with pytest.raises((AssertionError, TimeoutError)):
+            run_state_machine_as_test(Impatient, settings=quick)
+
+
+# A backend that fails as it is told to
+
+
+async def started(backend, *texts):
+    await backend.apply("x", Claim("a", 10.0))
+    await backend.apply("x", append("a", 1, map(Message, texts)))
+
+
+async def texts_in(backend):
+    page = await backend.read("x", 0, 100, connected_for=0)
+    return [event.data for event in page.events]
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [(Fault.REFUSE, [["one"]]), (Fault.FORGET, [["one", "two"]]), (Fault.CANCEL, [["one"]])],
+)
+async def test_a_change_fails_as_it_was_told(fault, left):
+    store = MemoryBackend()
+    async with FaultyBackend(store) as backend:
+        await started(backend, "one")
+        backend.faults = {"apply": fault}.get
+        with pytest.raises(BackendUnavailable):
+            await backend.apply("x", append("a", 2, [Message("two")]))
+        assert await texts_in(backend) in left
+        backend.recover()
+        await backend.apply("x", append("a", 2, [Message("two")]))
+        assert await texts_in(backend) == ["one", "two"]
+        assert backend.failures == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_delayed_answer_is_late():
+    async with FaultyBackend(MemoryBackend(), {"read": Fault.DELAY}.get, delay=5) as backend:
+        await started(backend, "one")
+        before = current_time()
+        assert await texts_in(backend) == ["one"]
+        assert current_time() == before + 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (None, [1, 2]),
+        (Fault.DROP, [2]),
+        (Fault.REPEAT, [1, 1, 2]),
+        (Fault.DELAY, [2, 1]),
+        (Fault.INTERRUPT, [Interrupted(), 2]),
+    ],
+)
+async def test_an_item_of_a_feed_goes_wrong(fault, told):
+    faults = iter([fault, None])
+    async with FaultyBackend(MemoryBackend()) as backend:
+        await backend.apply("x", Claim("a", 10.0))
+        async with backend.follow("x", events=True) as feed:
+            backend.faults = lambda call: next(faults) if call == "feed" else None
+            await backend.apply("x", append("a", 1, [Message("one")]))
+            await backend.apply("x", append("a", 2, [Message("two")]))
+            heard = []
+            while len(heard) < len(told):
+                heard += await feed.receive()
+    assert [each if each == Interrupted() else each.batch.first_seq for each in heard] == told
+
+
+async def test_who_waits_hears_of_an_outage_when_it_is_over():
+    async with FaultyBackend(MemoryBackend()) as backend:
+        async with backend.follow("x", events=True) as feed:
+            backend.break_down()
+            for call in (started(backend), texts_in(backend)):
+                with pytest.raises(BackendUnavailable):
+                    await call
+            backend.recover()
+            assert await feed.receive() == (Interrupted(),)
+        await started(backend)
+        assert backend.connected_since <= current_time()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("seed", range(10))
+async def test_streams_are_whole_on_a_store_that_fails_by_chance(seed):
+    """Laws 1, 2 and 6, with whatever a store may do to its callers."""
+    chance = random.Random(seed)
+    faults = [*Fault, *[None] * 12]
+    whole = [str(number) for number in range(30)]
+    backend = FaultyBackend(MemoryBackend(), lambda _: chance.choice(faults), delay=0.1)
+    async with Streams(backend, check_interval=1) as streams:
+        assert await data_of(await streams.start("x", whole)) == whole

@@ -1,0 +1,71 @@
+"""What URLs of several servers say."""
+
+import pytest
+
+from resumable_core import InvalidInput
+from resumable_io import Streams
+from resumable_io.redis._urls import ServersUrl
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "rediss://u:p@h:1/0", "unix:///path", "redis+other://h", "http+cluster://h"],
+)
+def test_the_url_of_one_server_is_left_to_the_clients(url):
+    assert ServersUrl.parse(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "one"),
+    [
+        ("redis+cluster://a", [("a", 6379)], "redis://h:7/"),
+        ("redis+cluster://a:1,b,c:3", [("a", 1), ("b", 6379), ("c", 3)], "redis://h:7/"),
+        ("rediss+cluster://[::1]:1/0?x=y", [("::1", 1)], "rediss://h:7/0?x=y"),
+        ("redis+cluster://u:p%40@a:1,b:2", [("a", 1), ("b", 2)], "redis://u:p%40@h:7/"),
+        ("redis+cluster://:p@ss@a", [("a", 6379)], "redis://:p@ss@h:7/"),
+        ("redis+sentinel://a,b:2/main", [("a", 26379), ("b", 2)], "redis://h:7/"),
+        ("rediss+sentinel://u@a/main/3?x=y", [("a", 26379)], "rediss://u@h:7/3?x=y"),
+    ],
+)
+def test_addresses_are_told_apart_from_what_all_have_in_common(url, addresses, one):
+    parsed = ServersUrl.parse(url)
+    assert list(parsed.addresses) == addresses
+    assert parsed.of(("h", 7)) == one
+    assert parsed.is_tls is url.startswith("rediss")
+
+
+def test_an_address_of_a_node_may_be_one_of_ipv6():
+    assert ServersUrl.parse("redis+cluster://a").of(("::1", 7)) == "redis://[::1]:7/"
+
+
+@pytest.mark.parametrize(("path", "service"), [("/main", "main"), ("/m%2Fn/0", "m/n")])
+def test_a_service_has_a_name(path, service):
+    assert ServersUrl.parse(f"redis+sentinel://a{path}").service == service
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://",
+        "redis+cluster://u:s3cret@",
+        "redis+cluster://u:s3cret@a,",
+        "redis+cluster://u:s3cret@a:port",
+        "redis+cluster://u:s3cret@a:99999",
+        "redis+sentinel://u:s3cret@a",
+        "redis+sentinel://u:s3cret@a/",
+    ],
+)
+def test_what_is_none_is_refused_without_its_password(url):
+    with pytest.raises(InvalidInput, match="expected") as refused:
+        ServersUrl.parse(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+sentinel"])
+def test_streams_take_all_of_them(scheme):
+    assert Streams(f"{scheme}://localhost/main")
+
+
+def test_a_scheme_that_there_is_not_is_refused():
+    with pytest.raises(InvalidInput, match="no backend"):
+        Streams("redis+other://localhost")

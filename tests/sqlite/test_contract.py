@@ -1,0 +1,24 @@
+"""The backend contract of `abc.py`, on SQLite."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from resumable_io.testing import SCENARIOS, backend_machine, check_backend
+
+SETTINGS = settings(
+    max_examples=settings.default.max_examples // 2,
+    stateful_step_count=30,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_it_passes(open_backend, scenario):
+    await check_backend(open_backend, [scenario])
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "trio"])
+def test_it_does_what_the_log_does(open_backend, event_loop):
+    with backend_machine(open_backend, event_loop=event_loop) as machine:
+        run_state_machine_as_test(machine, settings=SETTINGS)

@@ -1,0 +1,318 @@
+"""The file: what it may be, what its errors say, and that nothing is forgotten in it."""
+
+import contextlib
+import sqlite3
+import time
+
+import pytest
+from anyio import create_task_group, fail_after, sleep, to_thread
+
+from resumable_core import (
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    Claim,
+    Delete,
+    Finish,
+    InvalidInput,
+    Message,
+    Observe,
+    Outcome,
+    Renew,
+    Retention,
+    State,
+)
+from resumable_core.testing import append
+from resumable_io import Streams
+from resumable_io._backends import open_backend as open_url
+from resumable_io.sqlite import SQLiteBackend, _clock
+from tests.io.scripted import data_of
+
+WHOLE = ["one", "two", "three"]
+
+
+@contextlib.contextmanager
+def looking_into(path):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        yield db
+
+
+async def started(backend, stream_id, *texts, lease=100.0, keep=1000.0, count=100_000):
+    await backend.apply(stream_id, Claim("a", lease, Retention(count, keep=keep)))
+    await backend.apply(stream_id, append("a", 1, map(Message, texts)))
+
+
+async def read(backend, stream_id, **kwargs):
+    return await backend.read(stream_id, 0, 1000, connected_for=float("inf"), **kwargs)
+
+
+# URLs
+
+
+async def test_a_url_names_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("sqlite:///some.db", f"sqlite:///{tmp_path}/some.db"):
+        async with Streams(url) as streams:
+            if await streams.state("x") is None:
+                await data_of(await streams.start("x", WHOLE))
+            assert await data_of(await streams.resume("x")) == WHOLE
+    assert (tmp_path / "some.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite://some.db", "sqlite:///some.db?mode=ro"]
+)
+def test_a_url_that_names_no_file_is_refused(url):
+    with pytest.raises(InvalidInput, match="names no file"):
+        open_url(url)
+
+
+# What is no file of ours
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a database, but long enough to have a header of one" * 100, "no SQLite database"),
+        (None, "Its folder must exist"),
+    ],
+)
+async def test_what_is_no_database_is_refused(path, open_backend, content, message):
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(BackendError, match=message):
+        async with open_backend():
+            pass
+    if content is not None:
+        assert path.read_bytes() == content
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BackendError, match=r"nowhere/x\.db cannot be written"):
+        async with SQLiteBackend(tmp_path / "nowhere" / "x.db"):
+            pass
+
+
+async def test_a_database_of_another_application_stays_as_it_is(path, open_backend):
+    with looking_into(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    with pytest.raises(BackendError, match="another application"):
+        async with open_backend():
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_tables_of_another_version_are_refused(path, open_backend):
+    async with open_backend():
+        pass
+    with looking_into(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(BackendError, match="version 99"):
+        async with open_backend():
+            pass
+
+
+async def test_memory_is_no_file():
+    with pytest.raises(BackendError, match="local disk"):
+        async with SQLiteBackend(":memory:"):
+            pass
+
+
+async def test_a_broken_record_is_told_to_who_asks_for_it(path, open_backend):
+    """And nobody else."""
+    async with open_backend() as backend:
+        for stream_id in "xy":
+            await started(backend, stream_id, *WHOLE)
+    with looking_into(path) as db, db:
+        db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0 WHERE id = 'x'")
+    async with open_backend() as backend, backend.follow("y", events=True):
+        for call in (read(backend, "x"), backend.apply("x", Renew("a"))):
+            with pytest.raises(BackendError, match="foreign data at stream 'x'"):
+                await call
+        assert len((await read(backend, "y")).events) == 3
+        await backend.apply("y", Renew("a"))
+
+
+async def test_many_may_make_the_file_at_once(open_backend):
+    async with create_task_group() as tasks:
+
+        async def make(number):
+            async with open_backend() as backend:
+                await started(backend, f"x-{number}", *WHOLE)
+
+        for number in range(12):
+            tasks.start_soon(make, number)
+    async with open_backend() as backend:
+        assert len([each async for each in backend.scan()]) == 12
+
+
+# Others that write
+
+
+async def test_who_is_locked_out_says_so(path, open_backend):
+    """And goes on when the lock is gone; those who watched start watching anew."""
+    async with open_backend(timeout=0.1) as backend, backend.follow("x", events=True) as feed:
+        await started(backend, "x", "one")
+        with looking_into(path) as db:
+            db.execute("BEGIN IMMEDIATE")
+            with pytest.raises(BackendUnavailable, match="locked"):
+                await backend.apply("x", Renew("a"))
+            assert len((await read(backend, "x")).events) == 1  # reading goes on
+            db.execute("ROLLBACK")
+        await backend.apply("x", append("a", 2, [Message("two")]))
+        with fail_after(10):
+            while True:
+                items = await feed.receive()
+                if getattr(items[-1], "batch", None) and items[-1].batch.last_seq == 2:
+                    break
+
+
+async def test_a_disk_that_is_full_says_so(open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        backend._writer._db.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(BackendFull, match="the disk is full"):
+            await backend.apply("x", append("a", 2, [Message("." * 200_000)]))
+        assert len((await read(backend, "x")).events) == 1
+        await backend.apply("x", append("a", 2, [Message("two")]))
+        assert len((await read(backend, "x")).events) == 2
+
+
+async def test_what_gathers_is_one_transaction(open_backend):
+    """Law 8: who waits for the disk is joined by all who write meanwhile."""
+    async with open_backend() as backend:
+        turns = 0
+        turn = backend._writer.turn
+
+        def counting(jobs):
+            nonlocal turns
+            turns += 1
+            return turn(jobs)
+
+        backend._writer.turn = counting
+        async with create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(backend.apply, f"x-{number}", Claim("a", 100.0))
+        assert turns < 10
+        assert len([each async for each in backend.scan()]) == 100
+
+
+async def test_nobody_looks_when_nobody_follows(open_backend):
+    async with open_backend() as backend, open_backend() as other:
+        looks = 0
+        turn = backend._writer.turn
+
+        def counting(jobs):
+            nonlocal looks
+            looks += not jobs
+            return turn(jobs)
+
+        backend._writer.turn = counting
+        await started(backend, "x", "one")
+        await sleep(0.1)
+        assert looks == 0
+        async with backend.follow("x", events=True) as feed:
+            await other.apply("x", append("a", 2, [Message("two")]))
+            with fail_after(10):
+                (item,) = await feed.receive()
+            assert item.batch.events[0].data == "two"
+        assert looks > 0
+
+
+# What is kept
+
+
+async def test_streams_survive_the_process(open_backend):
+    async with Streams(open_backend()) as streams:
+        await data_of(await streams.start("x", WHOLE, metadata={"owner": 1}))
+    async with Streams(open_backend()) as streams:
+        assert await data_of(await streams.resume("x")) == WHOLE
+        assert (await streams.state("x")).metadata == {"owner": 1}
+
+
+async def test_what_has_expired_leaves_the_file(path, open_backend):
+    """Law 8: whoever writes removes some of it, though nobody asks for it again."""
+    async with open_backend() as backend:
+        for number in range(10):
+            await started(backend, f"x-{number}", *WHOLE, lease=0.01, keep=0)
+        await started(backend, "stays", *WHOLE)
+        await sleep(0.05)
+        for _ in range(5):
+            await backend.apply("stays", Renew("a"))
+    with looking_into(path) as db:
+        assert db.execute("SELECT id FROM stream").fetchall() == [("stays",)]
+        assert db.execute("SELECT count(*) FROM batch").fetchone() == (1,)
+
+
+async def test_a_log_that_is_trimmed_leaves_the_file(path, open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", "1", count=5)
+        for seq in range(2, 100):
+            await backend.apply("x", append("a", seq, [Message(str(seq))]))
+    with looking_into(path) as db:
+        assert db.execute("SELECT count(*), min(last_seq) FROM batch").fetchone() == (5, 95)
+        assert db.execute("SELECT count, size FROM stream").fetchone() == (5, 10)
+
+
+async def test_deleted_streams_leave_a_tombstone_and_no_text(path, open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+        await backend.apply("x", Delete())
+    with looking_into(path) as db:
+        assert db.execute("SELECT count(*) FROM batch").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM stream").fetchone() == (1,)
+
+
+# The clock
+
+
+async def test_a_clock_that_jumps_kills_nobody(open_backend, monkeypatch):
+    """Law 7: a host that has slept looks like a thousand dead producers."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one", lease=20.0)
+        assert backend.connected_since == -float("inf")
+        now = time.time()
+        monkeypatch.setattr(_clock.time, "time", lambda: now + 60)
+        assert (await read(backend, "x")).sentinel.state is State.ACTIVE
+        assert (await backend.apply("x", Observe())).state is State.ACTIVE
+        assert backend.connected_since > -float("inf")
+        assert (await backend.apply("x", Renew("a"))).lease_until == now + 80
+
+
+async def test_a_read_does_not_wait_for_a_write(open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        turn, reading = backend._writer.turn, False
+
+        def slow(jobs):
+            while not reading:
+                time.sleep(0.001)
+            return turn(jobs)
+
+        backend._writer.turn = slow
+        async with create_task_group() as tasks:
+            tasks.start_soon(backend.apply, "x", Finish("a", Outcome.DONE, 1))
+            await sleep(0.01)
+            with fail_after(10):
+                assert (await read(backend, "x")).sentinel.state is State.ACTIVE
+            reading = True
+        assert (await read(backend, "x")).sentinel.state is State.DONE
+
+
+async def test_the_pool_of_the_application_is_left_alone(open_backend):
+    """Sources that block in all of its worker threads do not keep streams from being written."""
+    limiter = to_thread.current_default_thread_limiter()
+    async with open_backend() as backend:
+        borrower = [object() for _ in range(int(limiter.total_tokens))]
+        for each in borrower:
+            limiter.acquire_on_behalf_of_nowait(each)
+        try:
+            with fail_after(10):
+                await started(backend, "x", "one")
+                assert len((await read(backend, "x")).events) == 1
+        finally:
+            for each in borrower:
+                limiter.release_on_behalf_of(each)

@@ -137,7 +137,7 @@ class FollowerMachine(RuleBasedStateMachine):
             self.append(draw)
             self.world.feed.clear()
             self.world.doubt()
-            self.world.ask()
+            self.world.ask_when_due()
             self.world.read()
             self.append(draw)
             self.world.deliver_all()
@@ -202,6 +202,8 @@ class FollowerMachine(RuleBasedStateMachine):
             waits = self.follower.ready and self.follower.page(after) is None
             self.world.wait_for(after)
             if waits and draw(st.booleans()):
+                if self.world.fetch is None:
+                    self.world.ask_when_due()
                 self.world.settle()
                 assert self.follower.version > version
 

@@ -155,6 +155,11 @@ class FollowerWorld:
             assert self.fetch.connected_for == self.now - self.since
         return self.fetch
 
+    def ask_when_due(self) -> None:
+        """Wait for as long as the machine does, as after a failure, until it wants to read."""
+        while self.ask() is None:
+            self.now = self.follower.deadline
+
     def next_fetch(self) -> Fetch | None:
         """Ask the machine; it acts when its deadline says so, and at no other time."""
         due, given_up = self.follower.deadline <= self.now, self.follower.given_up

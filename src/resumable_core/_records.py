@@ -84,17 +84,17 @@ class Message:
 
     def __post_init__(self) -> None:
         """Refuse what could not be delivered, before anything is stored."""
-        data: object = self.data
-        if not isinstance(data, str | bytes):
-            raise InvalidMessage(f"data is text or bytes, got {type(data).__name__}")
-        if isinstance(data, bytes) or data.isascii():
-            size = len(data)
-        else:
-            size = _check_unicode("data", data)
+        match self.data:
+            case str(text):
+                size = len(text) if text.isascii() else _check_unicode("data", text)
+            case bytes(data):
+                size = len(data)
+            case _:
+                raise InvalidMessage(f"data is text or bytes, got {type(self.data).__name__}")
         if self.type is not None:
             size += _check_type(self.type)
         object.__setattr__(self, "size", size)
-        object.__setattr__(self, "characters", character_count(data))
+        object.__setattr__(self, "characters", character_count(self.data))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import signal
 import socket
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import anyio
 import typer
@@ -21,14 +20,13 @@ from starlette.applications import Starlette
 from resumable_io import ResumableError, Streams
 from resumable_io.cli._answers import Answers, Upstream, UpstreamError, built_in, recorded
 from resumable_io.cli._app import demo_app
+from resumable_io.cli._exits import EXIT_STORE, fail
+from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._progress import Progress, printable
 from resumable_io.cli._providers import RecordingError
 
 __all__ = ["demo", "demo_app"]
 
-EXIT_USAGE: Final = 2
-EXIT_ADDRESS: Final = 3
-EXIT_STORE: Final = 4
 GRACE: Final = 5  # Seconds that open responses get at the end, should draining not suffice.
 
 
@@ -64,8 +62,8 @@ def demo(
     answers = _answers(replay, upstream, model, rate)
     streams = None if redis is None else _shared(redis)
     console = Console()
-    with contextlib.closing(_listen(host, port)) as listener:
-        url = _url(host, listener)
+    with contextlib.closing(listen(host, port)) as listener:
+        url = url_of(host, listener)
         console.print(f"Serving {escape(answers.about)}", highlight=False, soft_wrap=True)
         console.print(f"Open [bold]{escape(url)}[/]", highlight=False, soft_wrap=True)
         if console.is_terminal:
@@ -75,7 +73,7 @@ def demo(
         with Progress(console) as progress, contextlib.suppress(KeyboardInterrupt):
             _log_to_terminal()
             app = demo_app(
-                answers, streams=streams, watch=progress.watch, allowed_hosts=_hosts(host)
+                answers, streams=streams, watch=progress.watch, allowed_hosts=allowed_hosts(host)
             )
             _serve(app, listener)
 
@@ -90,22 +88,22 @@ def _serve(app: Starlette, listener: socket.socket) -> None:
 def _answers(replay: Path | None, upstream: str | None, model: str | None, rate: float) -> Answers:
     if upstream is not None:
         if replay is not None:
-            _fail("choose one of --replay and --upstream")
+            fail("choose one of --replay and --upstream")
         if model is None:
-            _fail("--upstream needs --model")
+            fail("--upstream needs --model")
         if not upstream.startswith(("http://", "https://")):
-            _fail("--upstream must be a URL that begins with http:// or https://")
+            fail("--upstream must be a URL that begins with http:// or https://")
         return Upstream(upstream, model, os.environ.get("OPENAI_API_KEY"))
     if model is not None:
-        _fail("--model needs --upstream")
+        fail("--model needs --upstream")
     if replay is None:
         return built_in(rate)
     try:
         return recorded(replay, rate)
     except OSError as error:
-        _fail(f"cannot read {replay}: {error.strerror}")
+        fail(f"cannot read {replay}: {error.strerror}")
     except RecordingError as error:
-        _fail(f"cannot replay {replay}: {error}")
+        fail(f"cannot replay {replay}: {error}")
 
 
 def _shared(url: str) -> Streams:
@@ -117,33 +115,7 @@ def _shared(url: str) -> Streams:
         anyio.run(reach)
         return Streams(url)
     except (ResumableError, ImportError) as error:
-        _fail(str(error), EXIT_STORE)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        number = error.errno or 0  # Negative: from looking the name up.
-        reason = os.strerror(number) if number > 0 else error.strerror
-        advice = "; try --port 0" if number == errno.EADDRINUSE else ""
-        _fail(f"cannot listen on {host}, port {port}: {reason}{advice}", EXIT_ADDRESS)
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    port: int = listener.getsockname()[1]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def _hosts(host: str) -> list[str]:
-    """Return the names under which the page may be asked for.
-
-    On loopback only its own names: otherwise any site could have its name resolve to this machine
-    and use the model through the visitor's browser.
-    """
-    loopback = ["localhost", "127.0.0.1", "::1", "[::1]"]
-    return loopback if host in loopback else ["*"]
+        fail(str(error), EXIT_STORE)
 
 
 def _log_to_terminal() -> None:
@@ -166,9 +138,3 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 def _is_news(record: logging.LogRecord) -> bool:
     # A pulled plug is meant to leave a response without its end.
     return "returned without completing response" not in record.getMessage()
-
-
-def _fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
-    console = Console(stderr=True)
-    console.print(f"resumable: {message}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)

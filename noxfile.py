@@ -119,9 +119,16 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed and memory."""
-    install(session, "test")
+    """Measure speed and memory, beside the peers: `nox -s bench -- --quick`, or `-- --help`."""
+    install(session, "bench")
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run for long, with consumers that come and go and faults: `nox -s soak -- --minutes 30`."""
+    install(session, "bench")
+    session.run("python", "-m", "tests.bench.soak", *session.posargs)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Draw the lifecycle of a stream from `resumable_core.TABLE`, which alone knows it.
+"""Draw the lifecycle of streams and channels from `resumable_core.TABLE`, which alone knows it.
 
 The table says which states and edges there are, and what is written at them; this file only says
 where they go. A state or an edge of the table without a place here is an error, and so is a place
@@ -19,7 +19,7 @@ from resumable_core import TABLE, Input, Refusal, State
 
 Table: TypeAlias = Mapping[State, Mapping[Input, State | Refusal]]
 
-WIDTH, HEIGHT = 920, 590
+WIDTH, HEIGHT = 920, 720
 
 ERRORS: Final = {
     Refusal.NOT_FOUND: "StreamNotFound",
@@ -64,6 +64,7 @@ BOXES: Final = {
     State.STOPPED: Box(785, 316, 130, 40),
     State.LOST: Box(785, 378, 130, 40),
     State.DELETED: Box(430, 530, 170, 58),
+    State.OPEN: Box(105, 670, 190, 58),
     ENDED: Box(785, 296, 210, 310),
 }
 
@@ -77,6 +78,10 @@ ROUTES: Final = {
     (State.ACTIVE, State.DELETED): Route("M416 329 V495", 406, 420, "end"),
     (State.DELETED, State.ACTIVE): Route("M444 501 V335", 454, 420, "start"),
     (State.DELETED, State.ABSENT): Route("M345 530 C180 530 105 460 105 335", 142, 480, "end"),
+    (State.ABSENT, State.OPEN): Route("M75 329 V635", 81, 600, "start"),
+    (State.OPEN, State.ABSENT): Route("M25 641 V335", 31, 420, "start"),
+    (State.OPEN, State.DELETED): Route("M200 660 C330 655 400 620 412 565", 316, 628),
+    (State.DELETED, State.OPEN): Route("M450 559 C450 640 380 690 206 682", 440, 640, "start"),
     (ENDED, State.ACTIVE): Route("M730 141 C730 66 430 56 430 265", 600, 76),
     (ENDED, State.ABSENT): Route("M830 141 C830 -24 105 -24 105 265", 466, 12),
     (ENDED, State.DELETED): Route("M785 451 C785 520 690 530 521 530", 640, 520),
@@ -94,7 +99,7 @@ def draw(table: Table = TABLE) -> str:
     parts = [
         f'<svg class="lifecycle" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'xmlns="http://www.w3.org/2000/svg">',
-        "<title>The lifecycle of a stream</title>",
+        "<title>The lifecycle of a stream, and of a channel</title>",
         f"<desc>{escape(_sentences(edges))}</desc>",
         '<defs><marker id="lifecycle-head" viewBox="0 0 10 10" refX="9" refY="5" '
         'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'

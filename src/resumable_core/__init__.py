@@ -11,19 +11,22 @@ The layout, in the order in which things depend on each other:
     _records     Message goes in; Event, Gap, Reset, End come out
     _retention   how much of a log to keep
     _lineage     the epochs a log went through; which ids are its own
-    _changes     whatever can be done to a stream
-    _sentinel    THE lifecycle table: state × input → state
+    _changes     whatever can be done to a stream, and to a channel
+    _lifecycle   THE lifecycle table: state × input → state
+    _sentinel    the one state record, and what a change makes of it
     _log         EventLog: append, read, trim; the reference semantics
     _codec       batches and sentinels as bytes, for stores and live feeds
     _run         the messages that a producer holds: kept for repair, to be appended
     _lane        one command to a store at a time, and pauses after failures
     _producer    claim, buffer, flush, renew, finish; restores what the store lost
+    _publisher   what a process publishes to a channel, gathered and sent in order
     _follower    merges live feed and log into one contiguous window
     _cursor      one consumer's place: replay, live, gap, end
     _sse         event-stream encoder and incremental decoder
     _notices     the framing's notices as records again, for clients
     _reconnect   a client's place in an event stream, over many connections
     _framing     how records become bytes for a client
+    _rate        how often something may happen: token buckets
     ai_sdk       the UI message streams of Vercel's AI SDK: chunks, framing, resuming
     _transcript  text as JavaScript counts it
     _handshake   the producer's side of the protocol of vercel/resumable-stream
@@ -39,13 +42,15 @@ from ._changes import (
     Expire,
     Finish,
     Observe,
+    Publication,
+    Publish,
     Recover,
     Renew,
     Stop,
     Takeover,
 )
 from ._codec import ForeignData, decode_batch, decode_sentinel, encode_batch, encode_sentinel
-from ._cursor import Cursor
+from ._cursor import Cursor, Reader
 from ._errors import (
     BackendError,
     BackendFull,
@@ -76,7 +81,7 @@ from ._follower import (
     FollowerLimits,
     Interrupted,
 )
-from ._framing import Framed, Framing, SSEFraming, TextFraming, Then
+from ._framing import Framed, Framing, SSEFraming, TextFraming, Then, encode_expired
 from ._handshake import (
     DONE_MESSAGE,
     FAILED_MESSAGE,
@@ -94,11 +99,15 @@ from ._ids import (
     Live,
     Position,
     Unreadable,
+    channel_log_id,
     check_epoch,
+    check_name,
     check_stream_id,
     has_received,
+    is_channel,
     parse_last_event_id,
 )
+from ._lifecycle import TABLE, Input, Refusal, State, input_of
 from ._lineage import Lineage
 from ._listener import HandshakeListener, HandshakeStep
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
@@ -111,6 +120,8 @@ from ._producer import (
     ProducerLimits,
     WriteCommand,
 )
+from ._publisher import Publisher, PublisherLimits, Ticket
+from ._rate import TokenBucket, TokenBuckets
 from ._reconnect import ClientPhase, Reconnect, ReconnectLimits, Verdict
 from ._records import (
     RESERVED_TYPES,
@@ -125,17 +136,7 @@ from ._records import (
     ResetReason,
 )
 from ._retention import Retention
-from ._sentinel import (
-    ABSENT,
-    TABLE,
-    Input,
-    Refusal,
-    Sentinel,
-    State,
-    input_of,
-    is_startable,
-    transition,
-)
+from ._sentinel import ABSENT, Sentinel, is_startable, transition
 from ._sse import (
     Decoder,
     EventTooLarge,
@@ -215,6 +216,11 @@ __all__ = [
     "Position",
     "Producer",
     "ProducerLimits",
+    "Publication",
+    "Publish",
+    "Publisher",
+    "PublisherLimits",
+    "Reader",
     "Reconnect",
     "ReconnectLimits",
     "Record",
@@ -243,11 +249,16 @@ __all__ = [
     "Takeover",
     "TextFraming",
     "Then",
+    "Ticket",
+    "TokenBucket",
+    "TokenBuckets",
     "Transcript",
     "Unreadable",
     "Verdict",
     "WriteCommand",
+    "channel_log_id",
     "check_epoch",
+    "check_name",
     "check_stream_id",
     "decide",
     "decode_batch",
@@ -255,11 +266,13 @@ __all__ = [
     "encode_batch",
     "encode_comment",
     "encode_event",
+    "encode_expired",
     "encode_id",
     "encode_retry",
     "encode_sentinel",
     "has_received",
     "input_of",
+    "is_channel",
     "is_startable",
     "page_of",
     "parse_last_event_id",

@@ -4,8 +4,10 @@
     anybody      Stop · Observe · Delete
     time         Expire
 
+and what can be done to a channel: Publish, and again Delete and Expire.
+
 Every change may be repeated as it is when its outcome is unknown: it is recognised by its epoch, by
-the seqs it carries, or by having nothing left to do.
+the seqs or the keys it carries, or by having nothing left to do.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from ._errors import InvalidInput
+from ._ids import check_name
 from ._lineage import Lineage
 from ._records import Message, Outcome
 from ._retention import Retention
 
 MAX_METADATA_BYTES: Final = 4096
+
+MAX_RECIPIENTS: Final = 256
+"""Recipients of one targeted message at most."""
 
 
 class Takeover(StrEnum):
@@ -146,7 +152,56 @@ class Delete:
     """Remove the stream at once; a tombstone keeps its producer from restoring it."""
 
 
-Change: TypeAlias = Claim | Append | Renew | Finish | Stop | Observe | Recover | Expire | Delete
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Carry a message to a channel: to everybody, or to the recipients `to` alone.
+
+    What is published again under the same `key`, while the channel still holds the first, is not
+    published a second time. Raises `InvalidInput` when the key or a recipient has not 1 to 255
+    bytes of UTF-8 or holds control characters, and for no recipient at all, or more than 256.
+    """
+
+    message: Message
+    key: str
+    to: frozenset[str] | None = None
+    size: int = field(init=False, repr=False, compare=False)
+    """Bytes that it takes in the log, with the names of its recipients."""
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could ever read."""
+        check_name("a key", self.key)
+        names = sum(len(name.encode("utf-8", "surrogatepass")) for name in self.to or ())
+        object.__setattr__(self, "size", self.message.size + names)
+        if self.to is None:
+            return
+        if not 1 <= len(self.to) <= MAX_RECIPIENTS:
+            raise InvalidInput(
+                f"a targeted message has 1 to {MAX_RECIPIENTS} recipients, got {len(self.to)}; "
+                "one for everybody has None"
+            )
+        for recipient in self.to:
+            check_name("a recipient", recipient)
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Append to a channel, whoever else does; open it if it is not there.
+
+    `epoch` is newly drawn for every attempt: it becomes the channel's when the channel is opened,
+    and when `store`, which names what the store's memory goes back to, is not what it was at the
+    last time. A store that took over from another, or was restarted, may lack events that others
+    have seen already, and their ids are never given to other content.
+    """
+
+    epoch: str
+    publications: tuple[Publication, ...]
+    retention: Retention
+    store: str = ""
+
+
+Change: TypeAlias = (
+    Claim | Append | Renew | Finish | Stop | Observe | Recover | Expire | Delete | Publish
+)
 """Whatever can be done to a stream. All may be repeated as they are."""
 
 

@@ -5,7 +5,7 @@ three characters. Bytes are written as Latin-1 text and marked. The first elemen
 the format: a reader that does not know it refuses the record instead of guessing.
 
     [1, epoch, first_seq, offset, size, characters, time,
-     [data, …], {index: type}, [index of bytes]]
+     [data, …], {index: type}, [index of bytes], {index: [recipient, …]}]
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import math
 from types import UnionType
 from typing import Any, Final
 
+from ._changes import Publication
 from ._errors import ResumableError
-from ._ids import MAX_SEQ, EventId, check_epoch
+from ._ids import MAX_SEQ, check_epoch
+from ._lifecycle import State
 from ._lineage import Lineage
-from ._log import Batch
-from ._records import Event, Message
+from ._log import FOR_EVERYBODY, NO_TYPES, Batch
+from ._records import Message
 from ._retention import Retention
-from ._sentinel import Sentinel, State
+from ._sentinel import Sentinel
 
 VERSION: Final = 1
 
@@ -35,28 +37,40 @@ class ForeignData(ResumableError):
 
 def encode_batch(batch: Batch) -> bytes:
     """Return `batch` as bytes."""
-    first = batch.events[0].id
-    data: list[str] = []
-    types: dict[int, str] = {}
-    binary: list[int] = []
-    for index, event in enumerate(batch.events):
-        if isinstance(event.data, str):
-            data.append(event.data)
-        else:
-            binary.append(index)
-            data.append(event.data.decode("latin-1"))
-        if event.type is not None:
-            types[index] = event.type
-    head = (VERSION, first.epoch, first.seq, batch.offset, batch.size, batch.characters, batch.time)
-    return _dump((*head, data, types, binary))
+    binary = [index for index, data in enumerate(batch.data) if isinstance(data, bytes)]
+    return _dump(
+        (
+            VERSION,
+            batch.epoch,
+            batch.first_seq,
+            batch.offset,
+            batch.size,
+            batch.characters,
+            batch.time,
+            [data if isinstance(data, str) else data.decode("latin-1") for data in batch.data],
+            batch.types,
+            binary,
+            {index: sorted(names) for index, names in batch.to.items()},
+        )
+    )
 
 
 def decode_batch(record: bytes) -> Batch:
     """Return the batch that `encode_batch` wrote. Raises `ForeignData`."""
     try:
-        version, epoch, first_seq, offset, size, characters, time, data, types, binary = json.loads(
-            record
-        )
+        (
+            version,
+            epoch,
+            first_seq,
+            offset,
+            size,
+            characters,
+            time,
+            data,
+            types,
+            binary,
+            to,
+        ) = json.loads(record)
         if not (
             version == VERSION
             and _are(int, first_seq, offset, size, characters)
@@ -73,11 +87,21 @@ def decode_batch(record: bytes) -> Batch:
             Message("", type_)
         for index in binary:
             data[index] = data[index].encode("latin-1")
-        events = tuple(
-            Event(EventId(epoch, first_seq + index), item, types.get(str(index)))
-            for index, item in enumerate(data)
+        recipients = {int(index): frozenset(names) for index, names in to.items()}
+        for names in recipients.values():
+            Publication(Message(""), "-", names)
+        types = {int(index): type_ for index, type_ in types.items()}
+        return Batch(
+            epoch,
+            first_seq,
+            tuple(data),
+            size,
+            characters,
+            offset,
+            time,
+            types or NO_TYPES,
+            recipients or FOR_EVERYBODY,
         )
-        return Batch(events, size, characters, offset, time)
     except _GARBAGE as error:
         raise ForeignData(f"not a batch of version {VERSION}: {record[:80]!r}") from error
 
@@ -100,6 +124,7 @@ def encode_sentinel(sentinel: Sentinel) -> bytes:
             (retention.count, retention.bytes, retention.age, retention.keep),
             sentinel.error,
             sentinel.metadata,
+            sentinel.store,
         )
     )
 
@@ -121,6 +146,7 @@ def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> 
             (count, bytes_, age, keep),
             error,
             metadata,
+            store,
         ) = json.loads(record)
         epochs = tuple((name, first_seq) for name, first_seq in lineage)
         sentinel = Sentinel(
@@ -135,10 +161,11 @@ def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> 
             Retention(count, bytes_, age, keep),
             error,
             metadata,
+            store,
         )
         if not (
             version == VERSION
-            and _are(str, epoch)
+            and _are(str, epoch, store)
             and _are(int, last_seq, characters, count, bytes_, *(first for _, first in epochs))
             and _are(int | float, lease)
             and _are(str | None, error)

@@ -14,6 +14,9 @@ read from the log where the window does not reach — and it answers with record
     the stream was deleted                             End(stopped)
     the stream is not there any more                   nothing for a lease, then End(lost)
 
+A channel has no end, and need not be there: whoever reads one waits until somebody publishes. What
+is not for a reader is passed over in silence, and what lies too far back is a Gap.
+
 The two rows that wait are a store that lost its newest part while the producer, who still has it,
 is about to restore it.
 
@@ -24,13 +27,14 @@ came before is told on the log's word alone: the cursor asks for a page `from_lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ._errors import StreamNotFound
 from ._ids import After, AtCharacter, Beginning, EventId, Live, Position, Unreadable
+from ._lifecycle import State
 from ._lineage import Lineage
-from ._log import TOP, Page
+from ._log import TOP, Page, is_visible
 from ._records import (
     End,
     Event,
@@ -43,18 +47,32 @@ from ._records import (
     character_count,
     skip_characters,
 )
-from ._sentinel import Sentinel, State
+from ._sentinel import Sentinel
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Say who reads a channel.
+
+    `recipients`   the names under which targeted events are seen
+    `replay`       events behind the top at most; who is farther behind is told of a gap. None: all
+    """
+
+    recipients: frozenset[str] = frozenset()
+    replay: int | None = None
 
 
 class Cursor:
     """Decide what one consumer receives. Times are seconds of the caller's clock.
+
+    On a channel, `reader` is who that consumer is.
 
     A driver hands in the page after `after`, from the window or, where that has none or `from_log`
     says so, from the log; delivers what `read` returns; and goes on so until nothing is returned.
     Then it tells the follower what is `awaited`, and waits for something new, or for `deadline`.
     """
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: Position, reader: Reader | None = None) -> None:
         self.after: int = _first_guess(position)
         """The seq after which the next page is to begin."""
         self.id: EventId | None = None
@@ -69,6 +87,7 @@ class Cursor:
         """When to hand in a page again although nothing happened; None: never."""
 
         self._position = position
+        self._reader = reader
         self._lineage = Lineage()
         self._lease = 0.0
         self._patience: float | None = None  # until when to wait for what the store has lost
@@ -89,6 +108,8 @@ class Cursor:
         self.deadline = None
         sentinel = page.sentinel
         if not sentinel.known:
+            if self._reader is not None:
+                return self._await_first()
             return self._gone(sentinel, now, confirmed=confirmed)
         if self.id is None:
             reset = self._resolve(sentinel)
@@ -142,6 +163,12 @@ class Cursor:
         sentinel = page.sentinel
         if self.finished:  # the consumer has seen this end before
             return ()
+        if self._reader is not None and self._reader.replay is not None:
+            oldest = sentinel.last_seq - self._reader.replay
+            if self.after < oldest:
+                self.deadline = now
+                self._move(sentinel.lineage.id_at(oldest))
+                return (Gap(sentinel.lineage.id_at(oldest), GapReason.BEHIND),)
         records = self._advance(page) if page.after == self.after else ()
         there = self.after >= sentinel.last_seq
         if self.after > sentinel.last_seq or (there and self._missing_characters):
@@ -161,7 +188,7 @@ class Cursor:
             return self._jump(page, page.sentinel.last_seq)
         if self._target is None and events[-1].id.seq == self.after + len(events):
             self._move(events[-1].id)
-            return events
+            return events if self._reader is None else page.seen_by(self._reader.recipients)
         records: list[Record] = []
         for event in events:
             hole = event.id.seq > self.after + 1
@@ -186,7 +213,9 @@ class Cursor:
         return (Gap(id, reason),)
 
     def _pass_over(self, event: Event) -> Sequence[Event]:
-        """Return what remains of `event` behind the code points to be passed over."""
+        """Return what is seen of `event`, behind the code points to be passed over."""
+        if self._reader is not None and not is_visible(event, self._reader.recipients):
+            return ()
         if self._target is None:
             return (event,)
         length, count = character_count(event.data), self._target - self._passed
@@ -211,6 +240,15 @@ class Cursor:
         if sentinel.outcome is None and not self._waited(now):
             return ()
         return self._restart(ResetReason.AHEAD) if confirmed else self._ask_log(now)
+
+    def _await_first(self) -> Sequence[Record]:
+        """Wait for a channel to which nobody has published; whatever comes then is new."""
+        if self.id is None:
+            self.from_log = True  # it is to say where the place is
+            if isinstance(self._position, Live):
+                self._position = Beginning()
+                self.after = 0
+        return ()
 
     def _gone(self, sentinel: Sentinel, now: float, *, confirmed: bool) -> Sequence[Record]:
         if self.id is None:

@@ -31,9 +31,10 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from ._ids import EventId
+from ._lifecycle import State
 from ._log import PAGE_EVENTS, TOP, Batch, Page
 from ._records import Event, byte_length
-from ._sentinel import ABSENT, Sentinel, State
+from ._sentinel import ABSENT, Sentinel
 
 FIRST_RETRY: Final = 0.1
 LONGEST_RETRY: Final = 5.0
@@ -268,19 +269,20 @@ class Follower:
 
     def _merge(self, batch: Batch, now: float) -> None:
         """Accept, drop or hold what was told of a batch, or ask the log about it."""
-        epoch = batch.events[0].id.epoch
+        epoch = batch.epoch
         if self._is_former(epoch):
             return
         if epoch == self.sentinel.epoch and batch.last_seq <= self._top:
             return
         if (
             epoch == self.sentinel.epoch
-            and self.sentinel.state is State.ACTIVE
+            and self.sentinel.growing
             and batch.first_seq <= self._top + 1
         ):
             self._told = True
-            news = batch.events[self._top + 1 - batch.first_seq :]
-            self._extend(news, batch.size if news is batch.events else _size(news))
+            known = self._top + 1 - batch.first_seq
+            news = batch.events_from(known)
+            self._extend(news, _size(news) if known else batch.size)
             self._changed()
             if not self._stale:
                 self._fetch_at = now + self._limits.check_interval
@@ -297,11 +299,7 @@ class Follower:
             return
         if (sentinel.epoch, sentinel.state) == (mine.epoch, mine.state):
             return
-        if (
-            sentinel.epoch == mine.epoch
-            and mine.state is State.ACTIVE
-            and sentinel.last_seq == self._top
-        ):
+        if sentinel.epoch == mine.epoch and mine.growing and sentinel.last_seq == self._top:
             self._told = True
             self.sentinel = sentinel
             self._changed()
@@ -314,9 +312,7 @@ class Follower:
         if not (mine.known and theirs.lineage.contains(self._top_id())):
             self._anchor(theirs)
             return
-        older = theirs.last_seq < self._top or (
-            theirs.last_seq == self._top and theirs.state is State.ACTIVE
-        )
+        older = theirs.last_seq < self._top or (theirs.last_seq == self._top and theirs.growing)
         if self._told and older and theirs.epoch == mine.epoch:
             return
         events = tuple(event for event in page.events if event.id.seq > self._top)
@@ -327,7 +323,8 @@ class Follower:
         self._extend(events, _size(events))
         self.sentinel = theirs
         if self._top < theirs.last_seq:
-            self.sentinel = replace(theirs, state=State.ACTIVE, last_seq=self._top, error=None)
+            state = theirs.state if theirs.growing else State.ACTIVE
+            self.sentinel = replace(theirs, state=state, last_seq=self._top, error=None)
             self._suspect(now)
 
     def _anchor(self, sentinel: Sentinel) -> None:

@@ -103,6 +103,16 @@ class TextFraming:
         return b""
 
 
+def encode_expired(id: EventId | None) -> bytes:
+    """Encode the notice that the credentials of whoever reads an event stream have expired.
+
+    It is followed by the end of the response, not of the stream: a client comes back with new
+    credentials. `id` is where it goes on from then, None where it has no place yet.
+    """
+    place = None if id is None else str(id)
+    return _notice_block("expired", place, reason="credentials").encode()
+
+
 def _sse_block(record: Record) -> str:
     match record:
         case Event():
@@ -131,6 +141,7 @@ def _event_block(event: Event) -> str:
     return f"{head}id: {id.epoch}-{id.seq}\n{data_lines(data)}\n"
 
 
-def _notice_block(type: str, id: str, **members: str | None) -> str:
+def _notice_block(type: str, id: str | None, **members: str | None) -> str:
     data = json.dumps(members, separators=(",", ":"))
-    return f"event: {type}\nid: {one_line('id', id)}\n{data_lines(data)}\n"
+    place = "" if id is None else f"id: {one_line('id', id)}\n"
+    return f"event: {type}\n{place}{data_lines(data)}\n"

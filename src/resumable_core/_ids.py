@@ -21,8 +21,13 @@ from ._errors import InvalidInput, InvalidPosition, InvalidStreamId
 MAX_SEQ: Final = 2**53 - 1
 """The highest seq: the largest integer that a JSON number carries exactly everywhere."""
 
-MAX_STREAM_ID_BYTES: Final = 255
+MAX_NAME_BYTES: Final = 255
+"""Bytes of UTF-8 in a stream id, or the name of a channel, a recipient or a key, at most."""
+
 MAX_LAST_EVENT_ID_BYTES: Final = 256
+
+_CHANNEL: Final = "\x1f"
+"""Begins the id of a channel's log: no stream id holds a control character."""
 
 _EPOCH: Final = re.compile(r"[0-9A-Za-z]{1,32}")
 _EVENT_ID: Final = re.compile(r"([0-9A-Za-z]{1,32})-(0|[1-9][0-9]{0,15})(-end)?")
@@ -145,11 +150,38 @@ def check_stream_id(stream_id: str) -> None:
 
     That is 1 to 255 bytes of UTF-8 without control characters or line separators.
     """
+    if (wrong := _what_is_wrong_with(stream_id)) is not None:
+        raise InvalidStreamId(f"a stream id {wrong}")
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raise `InvalidInput` unless `name`, of a channel for example, is as a stream id has to be."""
+    if (wrong := _what_is_wrong_with(name)) is not None:
+        raise InvalidInput(f"{kind} {wrong}")
+
+
+def _what_is_wrong_with(name: str) -> str | None:
+    """Say what keeps `name` from naming anything, or return None."""
     try:
-        length = len(stream_id.encode())
+        length = len(name.encode())
     except UnicodeEncodeError:
-        raise InvalidStreamId("a stream id must be valid Unicode, got a lone surrogate") from None
-    if not 1 <= length <= MAX_STREAM_ID_BYTES:
-        raise InvalidStreamId(f"a stream id has 1 to 255 bytes of UTF-8, got {length}")
-    if _CONTROL.search(stream_id):
-        raise InvalidStreamId(f"a stream id has no control characters, got {stream_id!r}")
+        return "must be valid Unicode, got a lone surrogate"
+    if not 1 <= length <= MAX_NAME_BYTES:
+        return f"has 1 to {MAX_NAME_BYTES} bytes of UTF-8, got {length}"
+    if _CONTROL.search(name):
+        return f"has no control characters, got {name!r}"
+    return None
+
+
+def channel_log_id(channel: str) -> str:
+    """Return the id under which a backend keeps a channel: none that a stream could have.
+
+    Raises `InvalidInput` when `channel` is no name for a channel.
+    """
+    check_name("a channel's name", channel)
+    return _CHANNEL + channel
+
+
+def is_channel(log_id: str) -> bool:
+    """Say whether what a backend keeps under an id is a channel, rather than a stream."""
+    return log_id.startswith(_CHANNEL)

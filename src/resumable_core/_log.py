@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ._changes import Append, Change, Claim, Expire, Observe, Recover
+from ._changes import Append, Change, Claim, Observe, Publication, Publish, Recover
 from ._ids import MAX_SEQ, EventId
-from ._records import Event, character_count
-from ._sentinel import ABSENT, Sentinel, transition
+from ._records import Event, Message, character_count
+from ._sentinel import ABSENT, Sentinel, begins_anew, transition, unexpired
 
 PAGE_EVENTS: Final = 512
 """Events in one page at most: a reader far behind costs a page at a time, not the log."""
@@ -28,38 +28,71 @@ PAGE_EVENTS: Final = 512
 PAGE_BYTES: Final = 512 * 1024
 """Bytes of data in one page after which no further batch is added."""
 
+VIEWS: Final = 64
+"""Views of one page that are remembered: most recipients find nothing there for them alone."""
+
 TOP: Final = MAX_SEQ
 """Read after this seq to get the sentinel and no events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Hold events that were appended in one step, in seq order and of one epoch."""
+    """Hold what was appended in one step, of one epoch: as columns, since most is only kept.
 
-    events: tuple[Event, ...]
+    An event beyond its data takes the room of a reference, until somebody reads it.
+    """
+
+    epoch: str
+    first_seq: int
+    """The seq of the first event."""
+    data: tuple[str | bytes, ...]
+    """The data of each event; never empty."""
     size: int
-    """Bytes of data and types."""
+    """Bytes of data, types, and names of recipients."""
     characters: int
     """Code points of data."""
     offset: int
     """Code points of everything before the first event."""
     time: float
     """When it was appended, in seconds of the store's clock."""
+    types: Mapping[int, str] = field(default_factory=lambda: NO_TYPES)
+    """The types of those events that have one, by their index in `data`."""
+    to: Mapping[int, frozenset[str]] = field(default_factory=lambda: FOR_EVERYBODY)
+    """The recipients of those that are not for everybody, by their index."""
 
     @property
     def count(self) -> int:
         """Return the number of events."""
-        return len(self.events)
-
-    @property
-    def first_seq(self) -> int:
-        """Return the seq of the first event."""
-        return self.events[0].id.seq
+        return len(self.data)
 
     @property
     def last_seq(self) -> int:
         """Return the seq of the last event."""
-        return self.events[-1].id.seq
+        return self.first_seq + len(self.data) - 1
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Return its events, newly made."""
+        return self.events_from(0)
+
+    def events_from(self, index: int) -> tuple[Event, ...]:
+        """Return its events without the first `index`, newly made."""
+        epoch, types, to = self.epoch, self.types, self.to
+        first_seq, data = self.first_seq + index, self.data[index:] if index else self.data
+        if not (types or to):
+            return tuple(
+                [Event(EventId(epoch, seq), each) for seq, each in enumerate(data, first_seq)]
+            )
+        return tuple(
+            [
+                Event(EventId(epoch, self.first_seq + at), each, types.get(at), to.get(at))
+                for at, each in enumerate(data, index)
+            ]
+        )
+
+
+NO_TYPES: Final[Mapping[int, str]] = {}
+FOR_EVERYBODY: Final[Mapping[int, frozenset[str]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +107,44 @@ class Page:
     events: tuple[Event, ...] = ()
     offset: int = 0
     """Code points of everything before the first of `events`; only a read of the log knows it."""
+    _views: _Views | None = field(default=None, init=False, repr=False, compare=False)
+
+    def seen_by(self, recipients: frozenset[str]) -> tuple[Event, ...]:
+        """Return the events that `recipients` may see; the very tuple `events` when that is all.
+
+        Who sees the same is given the same tuple, so that it is framed once for all of them.
+        """
+        if self._views is None:
+            object.__setattr__(self, "_views", _Views(self.events))
+        assert self._views is not None  # noqa: S101 - it was just set
+        return self._views.of(recipients)
+
+
+def is_visible(event: Event, recipients: frozenset[str]) -> bool:
+    """Say whether who may read as `recipients` may see `event`."""
+    return event.to is None or not event.to.isdisjoint(recipients)
+
+
+class _Views:
+    """Hold a page's events as different recipients see them."""
+
+    def __init__(self, events: tuple[Event, ...]) -> None:
+        self._events = events
+        targeted = [event.to for event in events if event.to is not None]
+        self._named = frozenset[str]().union(*targeted) if targeted else None
+        self._seen: dict[frozenset[str], tuple[Event, ...]] = {}
+
+    def of(self, recipients: frozenset[str]) -> tuple[Event, ...]:
+        if self._named is None:
+            return self._events
+        mine = recipients & self._named
+        seen = self._seen.get(mine)
+        if seen is None:
+            if len(self._seen) >= VIEWS:
+                self._seen.clear()
+            seen = tuple(each for each in self._events if is_visible(each, mine))
+            self._seen[mine] = seen
+        return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +156,86 @@ class Effect:
     """To be added behind the last one."""
     clear: bool = False
     """Whether the log is emptied first: nothing of an earlier log may be left behind."""
+    ids: tuple[EventId, ...] = ()
+    """The ids of all that was to be published, whether now or by an earlier attempt."""
+    keys: Mapping[str, int] = field(default_factory=dict[str, int])
+    """To be remembered as long as the log goes back to these seqs: under which keys they are."""
 
 
-def decide(sentinel: Sentinel, change: Change, now: float) -> Effect:
+NOTHING: Final[Mapping[str, int]] = {}
+
+
+def decide(
+    sentinel: Sentinel, change: Change, now: float, published: Mapping[str, int] = NOTHING
+) -> Effect:
     """Return what `change` does to a log with this sentinel at `now`, seconds of the store's clock.
 
-    Raises what `transition` raises; then nothing is to be done.
+    `published` is, for a `Publish`, which of its keys the log holds, and at which seqs. Raises what
+    `transition` raises; then nothing is to be done.
     """
     # What has expired unseen leaves events behind, which no log is to go on with.
-    sentinel = transition(sentinel, Expire(), now)
+    sentinel = unexpired(sentinel, now)
+    if isinstance(change, Publish):
+        return _publish(sentinel, change, now, published)
     after = transition(sentinel, change, now)
     match change:
         case Append() if after.last_seq > sentinel.last_seq:
-            return Effect(after, _batch(sentinel, after, change, now))
+            return Effect(after, _appended(sentinel, after, change, now))
         case Claim() | Recover():
             return Effect(after, clear=not after.lineage.same_log(sentinel.lineage))
         case _:
             return Effect(after, clear=not after.known)
 
 
-def _batch(before: Sentinel, after: Sentinel, append: Append, now: float) -> Batch:
+def _appended(before: Sentinel, after: Sentinel, append: Append, now: float) -> Batch:
     messages = append.messages[before.last_seq + 1 - append.first_seq :]
-    epoch, first = after.epoch, before.last_seq + 1
+    return _batch(before.characters, after, messages, now, sum(each.size for each in messages))
+
+
+def _batch(
+    offset: int, after: Sentinel, messages: Sequence[Message], now: float, size: int
+) -> Batch:
     return Batch(
-        events=tuple(
-            Event(EventId(epoch, seq), message.data, message.type)
-            for seq, message in enumerate(messages, first)
-        ),
-        size=sum(message.size for message in messages),
-        characters=after.characters - before.characters,
-        offset=before.characters,
+        after.epoch,
+        after.last_seq + 1 - len(messages),
+        data=tuple([message.data for message in messages]),
+        size=size,
+        characters=after.characters - offset,
+        offset=offset,
         time=now,
+        types={i: each.type for i, each in enumerate(messages) if each.type is not None}
+        or NO_TYPES,
     )
+
+
+def _publish(
+    sentinel: Sentinel, publish: Publish, now: float, published: Mapping[str, int]
+) -> Effect:
+    clear = begins_anew(sentinel, publish)
+    seqs = {} if clear else dict(published)
+    seq = 1 if clear else sentinel.last_seq + 1
+    fresh: list[Publication] = []
+    for publication in publish.publications:
+        if publication.key not in seqs:
+            seqs[publication.key] = seq
+            fresh.append(publication)
+            seq += 1
+    after = transition(sentinel, replace(publish, publications=tuple(fresh)), now)
+    ids = tuple(after.lineage.id_at(seqs[each.key]) for each in publish.publications)
+    if not fresh:
+        return Effect(sentinel, ids=ids)
+    offset = 0 if clear else sentinel.characters
+    messages = [each.message for each in fresh]
+    batch = replace(
+        _batch(offset, after, messages, now, sum(each.size for each in fresh)),
+        to={i: each.to for i, each in enumerate(fresh) if each.to is not None} or FOR_EVERYBODY,
+    )
+    return Effect(after, batch, clear, ids, {each.key: seqs[each.key] for each in fresh})
 
 
 @dataclass(slots=True)
 class EventLog:
-    """Keep the log and the sentinel of one stream.
+    """Keep the log and the sentinel of one stream, or one channel.
 
     Memory is bounded by the stream's `Retention` and one batch.
     """
@@ -132,6 +246,8 @@ class EventLog:
     """Events retained."""
     size: int = 0
     """Bytes of data retained."""
+    keys: dict[str, int] = field(default_factory=dict[str, int])
+    """Of a channel: under which keys its events were published; oldest first."""
 
     def apply(self, change: Change, now: float) -> Effect:
         """Apply `change` at `now`, in seconds of the store's clock; return what it did.
@@ -139,16 +255,23 @@ class EventLog:
         Raises `StreamNotFound`, `StreamExists` or `Fenced`, and then has changed nothing. Every
         change may be repeated: the repeat changes nothing and returns the sentinel as it is.
         """
-        effect = decide(self.sentinel, change, now)
+        published = NOTHING
+        if isinstance(change, Publish):
+            wanted = (each.key for each in change.publications)
+            published = {key: self.keys[key] for key in wanted if key in self.keys}
+        effect = decide(self.sentinel, change, now, published)
         self.sentinel = effect.sentinel
         if effect.clear:
             self._drop(len(self.batches))
+            self.keys.clear()
         if effect.batch is not None:
             self.batches.append(effect.batch)
             self.count += effect.batch.count
             self.size += effect.batch.size
             retention = self.sentinel.retention
             self._drop(retention.excess(self.batches, self.count, self.size, now))
+            self.keys.update(effect.keys)
+            self._forget_keys()
         return effect
 
     def read(
@@ -177,6 +300,11 @@ class EventLog:
             self.size -= batch.size
         del self.batches[:oldest]
 
+    def _forget_keys(self) -> None:
+        first_seq = self.first_seq
+        while self.keys and self.keys[oldest := next(iter(self.keys))] < first_seq:
+            del self.keys[oldest]
+
 
 def page_of(batches: Sequence[Batch], after: int, limit: int) -> tuple[tuple[Event, ...], int]:
     """Return the events of a page, cut from `batches`, and the code points before the first.
@@ -187,12 +315,11 @@ def page_of(batches: Sequence[Batch], after: int, limit: int) -> tuple[tuple[Eve
     if not batches:
         return (), 0
     skip = max(0, after + 1 - batches[0].first_seq)
-    passed_over = batches[0].events[:skip]
-    offset = batches[0].offset + sum(character_count(event.data) for event in passed_over)
+    offset = batches[0].offset + sum(map(character_count, batches[0].data[:skip]))
     events: list[Event] = []
     size = 0
     for batch in batches:
-        events.extend(batch.events[skip:])
+        events += batch.events_from(skip)
         skip = 0
         size += batch.size
         if size >= PAGE_BYTES or len(events) >= limit:

@@ -38,13 +38,17 @@ from ._errors import (
 )
 from ._ids import EventId
 from ._lane import Lane
+from ._lifecycle import State
 from ._lineage import Lineage
 from ._records import Event, Message, Outcome
 from ._run import Run
-from ._sentinel import ABSENT, Sentinel, State
+from ._sentinel import ABSENT, Sentinel
 
 RENEWALS_PER_LEASE: Final = 3
 """Two renewals may be lost before a lease runs out."""
+
+GATHER: Final = 0.001
+"""Seconds from one append to the next at least, while the source goes on and there is room."""
 
 LINGER_INTERVAL: Final = 1.0
 """Seconds between two looks at a stream that has ended but might be lost again."""
@@ -111,6 +115,7 @@ class Producer:
         self._lineage = Lineage()
         self._run = Run()
 
+        self._gather_until = -math.inf
         self._writes = Lane(now)
         self._renewals = Lane(now)
         self._heard = now  # the last reply
@@ -142,10 +147,10 @@ class Producer:
         """Say whether the store has acknowledged everything that was offered."""
         return self._run.unacked == 0
 
-    def offer(self, message: Message) -> None:
+    def offer(self, message: Message) -> bool:
         """Take a message from the source. To be called while `source_wanted` and `has_room`.
 
-        To be followed by `next_write`, which takes the time.
+        Returns whether `next_write` is to be called for it: else it goes with what waits already.
 
         Raises `InvalidMessage` when it is too large; the machine is then as it was.
         """
@@ -154,8 +159,10 @@ class Producer:
                 f"a message has at most {self._limits.message_bytes} bytes, got {message.size}: "
                 "yield smaller pieces, or raise message_bytes"
             )
+        first = self._run.unacked == 0
         self._run.push(message)
         self._offered = True
+        return first or not self.has_room
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
         """Say that the source has ended (done, failed), or gives its lease up (lost).
@@ -164,6 +171,10 @@ class Producer:
         """
         if self.outcome is None:
             self.outcome, self.reason = outcome, reason
+
+    def hurry(self) -> None:
+        """Say that somebody waits for what was offered: nothing more is gathered to it."""
+        self._gather_until = -math.inf
 
     @property
     def kept(self) -> tuple[Event, ...]:
@@ -178,11 +189,13 @@ class Producer:
     def next_write(self, now: float) -> WriteCommand | None:
         """Return the next command of the write lane, or None while there is none."""
         self._check_limits(now)
-        if self._writes.busy or now < self._writes.at:
+        if self._writes.busy or now < self._write_at:
             return None
         command = self._next_write(now)
         if command is not None:
             self._writes.ask(now)
+            if isinstance(command, Append):
+                self._gather_until = now + GATHER
         return command
 
     @property
@@ -192,7 +205,7 @@ class Producer:
             return None
         deadline = min(self._outage_at, self._total_at, self._idle_at)
         if self._has_work and not self._writes.busy:
-            deadline = min(deadline, self._writes.at)
+            deadline = min(deadline, self._write_at)
         return None if math.isinf(deadline) else deadline
 
     def next_renew(self, now: float) -> Renew | None:
@@ -265,6 +278,16 @@ class Producer:
             self._renewals.at = now
 
     # The rules
+
+    @property
+    def _write_at(self) -> float:
+        """Return when the next write is due, if there is one.
+
+        What follows closely on an append is gathered, so that a fast source does not cost an append
+        for every message. The first message after a pause is never held up.
+        """
+        gathers = self._source_runs and self.has_room and not self._store_forgot
+        return max(self._writes.at, self._gather_until) if gathers else self._writes.at
 
     @property
     def _has_work(self) -> bool:

@@ -18,11 +18,12 @@ from typing import Final, TypeAlias
 from ._errors import InvalidMessage
 from ._ids import EventId
 
-RESERVED_TYPES: Final = frozenset({"end", "gap", "reset"})
+RESERVED_TYPES: Final = frozenset({"end", "expired", "gap", "reset"})
 """Event types that carry our own notices in band; sources may not use them."""
 
 MAX_TYPE_BYTES: Final = 255
 
+_RESERVED: Final = ", ".join(sorted(RESERVED_TYPES))
 _BREAKS_A_FIELD: Final = re.compile(r"[\r\n\x00]")
 _CONTINUATION_BYTES: Final = bytes(range(0x80, 0xC0))
 
@@ -49,6 +50,8 @@ class GapReason(StrEnum):
     """The store has lost them."""
     BINARY = "binary"
     """They are bytes that this framing cannot carry."""
+    BEHIND = "behind"
+    """They are farther back than a subscription to this channel may go."""
 
 
 class ResetReason(StrEnum):
@@ -70,9 +73,9 @@ class ResetReason(StrEnum):
 class Message:
     """Carry what a source yields: text or bytes, and an optional event type.
 
-    Raises `InvalidMessage` when the data is neither, when the type is empty, reserved (end, gap,
-    reset), over 255 bytes, or holds CR, LF or NUL, and when text or type holds a lone surrogate,
-    which UTF-8 cannot carry.
+    Raises `InvalidMessage` when the data is neither, when the type is empty, reserved (end,
+    expired, gap, reset), over 255 bytes, or holds CR, LF or NUL, and when text or type holds a
+    lone surrogate, which UTF-8 cannot carry.
     """
 
     data: str | bytes
@@ -104,6 +107,8 @@ class Event:
     id: EventId
     data: str | bytes
     type: str | None = None
+    to: frozenset[str] | None = None
+    """Who alone may see it; None: everybody. Only channels have such events; no framing tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,7 @@ def _check_type(type_: str) -> int:
     if _BREAKS_A_FIELD.search(type_):
         raise InvalidMessage(f"an event type holds no CR, LF or NUL, got {type_[:80]!r}")
     if type_ in RESERVED_TYPES:
-        raise InvalidMessage(f"the event types end, gap and reset are reserved, got {type_!r}")
+        raise InvalidMessage(f"the event types {_RESERVED} are reserved, got {type_!r}")
     size = _check_unicode("type", type_)
     if size > MAX_TYPE_BYTES:
         raise InvalidMessage(f"an event type has at most {MAX_TYPE_BYTES} bytes of UTF-8")

@@ -1,10 +1,9 @@
-"""THE lifecycle table: what may happen to a stream in which state, and what becomes of it.
+"""The sentinel, the one state record of a stream or a channel, and what a change makes of it.
 
-A stream's one state record is its sentinel. Whatever happens to a stream is a `Change`, and
-`transition` is the only place that decides what a change does. Backends call it inside an atomic
-step and keep what it returns; they add no rule of their own.
-
-Three guards stand before the table, because they look at more than the state:
+Whatever happens to a stream is a `Change`, and `transition` is the only place that decides what a
+change does. Backends call it inside an atomic step and keep what it returns; they add no rule of
+their own. The table of `_lifecycle` says it all but for three guards, which look at more than the
+state and stand before it:
 
 - **Repeats.** A change that has already taken effect, recognised by its epoch, returns the sentinel
   as it is. So every change may be sent again when its outcome is unknown.
@@ -26,7 +25,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum, auto
 from typing import Final, assert_never
 
 from ._changes import (
@@ -37,111 +35,17 @@ from ._changes import (
     Expire,
     Finish,
     Observe,
+    Publish,
     Recover,
     Renew,
     Stop,
     Takeover,
 )
 from ._errors import Fenced, StreamExists, StreamNotFound
+from ._lifecycle import TABLE, Refusal, State, input_of
 from ._lineage import Lineage
 from ._records import Outcome
 from ._retention import Retention
-
-
-class State(StrEnum):
-    """Where a stream is in its life."""
-
-    ABSENT = "absent"
-    ACTIVE = "active"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    LOST = "lost"
-    DELETED = "deleted"
-    """Absent to readers; the tombstone keeps its producer from restoring it."""
-
-
-class Input(StrEnum):
-    """What can happen to a stream."""
-
-    CLAIM = "claim"
-    APPEND = "append"
-    RENEW = "renew"
-    FINISH = "finish"
-    FAIL = "fail"
-    RELEASE = "release"
-    STOP = "stop"
-    LEASE_EXPIRED = "lease-expired"
-    RECOVER = "recover"
-    EXPIRE = "expire"
-    DELETE = "delete"
-
-
-class Refusal(Enum):
-    """Why a pair of state and input is illegal."""
-
-    NOT_FOUND = auto()
-    """There is no such stream."""
-    EXISTS = auto()
-    """Somebody produces it."""
-    FENCED = auto()
-    """Whoever asks is not its producer any more."""
-
-
-_LIVES_ON: Final[Mapping[Input, State | Refusal]] = {
-    Input.CLAIM: Refusal.EXISTS,
-    Input.APPEND: State.ACTIVE,
-    Input.RENEW: State.ACTIVE,
-    Input.FINISH: State.DONE,
-    Input.FAIL: State.FAILED,
-    Input.RELEASE: State.LOST,
-    Input.STOP: State.STOPPED,
-    Input.LEASE_EXPIRED: State.LOST,
-    Input.RECOVER: State.ACTIVE,
-    Input.EXPIRE: State.ABSENT,
-    Input.DELETE: State.DELETED,
-}
-
-
-def _ended(state: State) -> Mapping[Input, State | Refusal]:
-    """Return the row of a state in which nothing is appended any more."""
-    return {
-        Input.CLAIM: State.ACTIVE,
-        Input.APPEND: Refusal.FENCED,
-        Input.RENEW: Refusal.FENCED,
-        Input.FINISH: Refusal.FENCED,
-        Input.FAIL: Refusal.FENCED,
-        Input.RELEASE: Refusal.FENCED,
-        Input.STOP: state,
-        Input.LEASE_EXPIRED: state,
-        Input.RECOVER: Refusal.FENCED,
-        Input.EXPIRE: State.ABSENT,
-        Input.DELETE: State.DELETED,
-    }
-
-
-TABLE: Final[Mapping[State, Mapping[Input, State | Refusal]]] = {
-    State.ABSENT: {
-        Input.CLAIM: State.ACTIVE,
-        Input.APPEND: Refusal.NOT_FOUND,
-        Input.RENEW: Refusal.NOT_FOUND,
-        Input.FINISH: Refusal.NOT_FOUND,
-        Input.FAIL: Refusal.NOT_FOUND,
-        Input.RELEASE: Refusal.NOT_FOUND,
-        Input.STOP: Refusal.NOT_FOUND,
-        Input.LEASE_EXPIRED: State.ABSENT,
-        Input.RECOVER: State.ACTIVE,
-        Input.EXPIRE: State.ABSENT,
-        Input.DELETE: State.ABSENT,
-    },
-    State.ACTIVE: _LIVES_ON,
-    State.DONE: _ended(State.DONE),
-    State.FAILED: _ended(State.FAILED),
-    State.STOPPED: _ended(State.STOPPED),
-    State.LOST: _ended(State.LOST),
-    State.DELETED: {**_ended(State.DELETED), Input.STOP: Refusal.NOT_FOUND},
-}
-"""The next state of every pair, or why it is refused. The diagram in the docs is drawn from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +61,7 @@ class Sentinel:
     `expires_at`   when the record goes away
     `error`        why the stream ended, safe to show
     `metadata`     small JSON of the application, to authorize a resume
+    `store`        of a channel: what the store's memory went back to when it was published to last
     """
 
     state: State
@@ -170,6 +75,12 @@ class Sentinel:
     retention: Retention = field(default_factory=Retention)
     error: str | None = None
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    store: str = ""
+
+    @property
+    def growing(self) -> bool:
+        """Say whether something may still be appended."""
+        return self.state is State.ACTIVE or self.state is State.OPEN
 
     @property
     def outcome(self) -> Outcome | None:
@@ -196,28 +107,9 @@ def is_startable(sentinel: Sentinel, on_lost: Takeover) -> bool:
     return not sentinel.known
 
 
-def input_of(change: Change) -> Input:
-    """Return the column of the table that `change` belongs to."""
-    if isinstance(change, Finish):
-        return _FINISHES[change.outcome]
-    return _INPUTS[type(change)]
-
-
-_INPUTS: Final[Mapping[type[Change], Input]] = {
-    Claim: Input.CLAIM,
-    Append: Input.APPEND,
-    Renew: Input.RENEW,
-    Stop: Input.STOP,
-    Observe: Input.LEASE_EXPIRED,
-    Recover: Input.RECOVER,
-    Expire: Input.EXPIRE,
-    Delete: Input.DELETE,
-}
-_FINISHES: Final[Mapping[Outcome, Input]] = {
-    Outcome.DONE: Input.FINISH,
-    Outcome.FAILED: Input.FAIL,
-    Outcome.LOST: Input.RELEASE,
-}
+def unexpired(sentinel: Sentinel, now: float) -> Sentinel:
+    """Return `sentinel`, or `ABSENT` when its time is over."""
+    return ABSENT if now >= sentinel.expires_at else sentinel
 
 
 def transition(sentinel: Sentinel, change: Change, now: float) -> Sentinel:
@@ -225,8 +117,7 @@ def transition(sentinel: Sentinel, change: Change, now: float) -> Sentinel:
 
     Raises `StreamNotFound`, `StreamExists` or `Fenced` for what the table refuses.
     """
-    if not isinstance(change, Expire):
-        sentinel = transition(sentinel, Expire(), now)
+    sentinel = unexpired(sentinel, now)
     if isinstance(change, Claim):
         sentinel = transition(sentinel, Observe(change.connected_for), now)
     if _is_repeat(sentinel, change):
@@ -255,9 +146,11 @@ def transition(sentinel: Sentinel, change: Change, now: float) -> Sentinel:
         case Recover():
             return _recovered(sentinel, change, now)
         case Expire():
-            return ABSENT if now >= sentinel.expires_at else sentinel
+            return sentinel  # or it would be absent already
         case Delete():
             return _deleted(sentinel, now)
+        case Publish():
+            return _published(sentinel, change, now)
         case _:
             assert_never(change)
 
@@ -281,6 +174,8 @@ def _check_fence(sentinel: Sentinel, change: Change) -> None:
             fenced = sentinel.known and epoch != sentinel.epoch
         case Claim(epoch):
             fenced = sentinel.lineage.knows(epoch)
+        case Publish(epoch) if not _goes_on(sentinel, change):
+            fenced = epoch == sentinel.epoch or sentinel.lineage.knows(epoch)
         case _:
             return
     if fenced:
@@ -352,8 +247,44 @@ def _appended(sentinel: Sentinel, append: Append, now: float) -> Sentinel:
     characters = append.characters
     for message in append.messages[:known]:
         characters -= message.characters
-    return _alive(
-        replace(sentinel, last_seq=last, characters=sentinel.characters + characters), now
+    until = now + sentinel.lease
+    return replace(
+        sentinel,
+        last_seq=last,
+        characters=sentinel.characters + characters,
+        lease_until=until,
+        expires_at=until + _keep(sentinel),
+    )
+
+
+def begins_anew(sentinel: Sentinel, publish: Publish) -> bool:
+    """Say whether `publish` finds no channel to go on with, or one whose lineage is full."""
+    if sentinel.state is not State.OPEN:
+        return True
+    return sentinel.lineage.full and not _goes_on(sentinel, publish)
+
+
+def _goes_on(sentinel: Sentinel, publish: Publish) -> bool:
+    """Say whether what is published gets ids of the epoch that the channel has."""
+    return sentinel.state is State.OPEN and sentinel.store == publish.store
+
+
+def _published(sentinel: Sentinel, publish: Publish, now: float) -> Sentinel:
+    if begins_anew(sentinel, publish):
+        sentinel = Sentinel(
+            State.OPEN, epoch=publish.epoch, lineage=Lineage.starting(publish.epoch)
+        )
+    elif not _goes_on(sentinel, publish):
+        lineage = sentinel.lineage.grown(publish.epoch, sentinel.last_seq + 1)
+        sentinel = replace(sentinel, epoch=publish.epoch, lineage=lineage)
+    characters = sum(each.message.characters for each in publish.publications)
+    return replace(
+        sentinel,
+        last_seq=sentinel.last_seq + len(publish.publications),
+        characters=sentinel.characters + characters,
+        retention=publish.retention,
+        expires_at=now + publish.retention.keep,
+        store=publish.store,
     )
 
 

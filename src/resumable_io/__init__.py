@@ -11,9 +11,11 @@ trio. The layout, in the order in which things depend on each other:
     _followers      drives the follower machines
     _subscription   drives the cursor machine: an async iterator
     _production     producing by hand
+    _channels       Channel: publish, subscribe
     _streams        Streams: start, resume, stop
     asgi            ASGI responses: resume, heartbeat, disconnect, drain
     ai_sdk          the same for the clients of Vercel's AI SDK
+    channels        channels over HTTP: who may subscribe and publish, and how much
     starlette       the same as Starlette and FastAPI responses
     testing         the kit for backends
     client          an event source for Python; providers' streams as sources
@@ -62,15 +64,18 @@ from resumable_core import (
     Takeover,
 )
 
+from ._channels import CHANNEL_RETENTION, Channel
 from ._followers import StreamsClosed
+from ._positions import PositionLike
 from ._production import Production
 from ._sources import Encoder, Source, SourceError
-from ._streams import PositionLike, Statistics, Streams
+from ._streams import Statistics, Streams
 from ._subscription import Subscription
 from .abc import Backend, Feed
 from .memory import MemoryBackend
 
 __all__ = [
+    "CHANNEL_RETENTION",
     "After",
     "AtCharacter",
     "Backend",
@@ -78,6 +83,7 @@ __all__ = [
     "BackendFull",
     "BackendUnavailable",
     "Beginning",
+    "Channel",
     "Encoder",
     "End",
     "Event",

@@ -66,7 +66,7 @@ class FollowerDriver:
     def awaited(self, after: int) -> None:
         """Say that a consumer waits for what comes after a seq."""
         self.machine.awaited(after, current_time())
-        self._work.wake()
+        self._work.wake_by(self.machine.deadline)
 
     def check(self) -> None:
         """Raise `BackendUnavailable` when nothing is to be waited for any more."""
@@ -105,7 +105,7 @@ class FollowerDriver:
             version, now = self.machine.version, current_time()
             for item in items:
                 self.machine.received(item, now)
-            self._work.wake()
+            self._work.wake_by(self.machine.deadline)
             if self.machine.version != version:
                 self.changed.wake()
 
@@ -155,6 +155,11 @@ class Followers:
     def subscriptions(self) -> int:
         """Return the number of subscriptions that wait, or have waited, for something new."""
         return sum(len(driver.subscriptions) for driver in self._drivers.values())
+
+    def subscriptions_of(self, stream_id: str) -> int:
+        """Return how many of them one stream has."""
+        driver = self._drivers.get(stream_id)
+        return 0 if driver is None else len(driver.subscriptions)
 
     async def read(self, stream_id: str, after: int, connected_for: float | None = None) -> Page:
         """Read a page from the store, in turn; see `Backend.read`. Raises `StreamsClosed`."""

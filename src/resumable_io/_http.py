@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, ClassVar, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from resumable_core import (
@@ -29,6 +29,20 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 """What an ASGI application is called with (the ASGI specification, version 3)."""
 
 MAX_OFFSET_DIGITS: Final = 16
+
+
+class RequestRefused(ResumableError):
+    """Refuse a request: the base of what has a status of its own."""
+
+    status: ClassVar[int]
+    """The HTTP status."""
+    retry_after: int | None = None
+    """Seconds after which it may be granted; None: that is not a matter of time."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that the status asks for."""
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
 
 
 def last_event_id(scope: Scope) -> Position:
@@ -57,6 +71,8 @@ def resume_at(scope: Scope) -> Position:
 def status_of(error: ResumableError) -> int:
     """Return the HTTP status that tells a client about `error`."""
     match error:
+        case RequestRefused():
+            return error.status
         case StreamNotFound():
             return 404
         case StreamExists():
@@ -82,15 +98,24 @@ async def answer(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def refuse(send: Send, status: int, text: str) -> None:
+def headers_of(error: ResumableError) -> Mapping[str, str]:
+    """Return the headers that belong to the status of `error`."""
+    if isinstance(error, RequestRefused):
+        return error.headers
+    return {"retry-after": "1"} if status_of(error) == 503 else {}
+
+
+async def refuse(
+    send: Send, status: int, text: str, headers: Mapping[str, str] | None = None
+) -> None:
     body = text.encode()
-    headers = [
+    sent = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
-        *([(b"retry-after", b"1")] if status == 503 else []),
+        *((name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()),
     ]
-    await answer(send, status, headers, body)
+    await answer(send, status, sent, body)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

@@ -147,8 +147,8 @@ class ProducerDriver:
             raise self._why_unwanted()
         if not machine.has_room:
             return False
-        machine.offer(message)
-        self._work.wake()
+        if machine.offer(message):
+            self._work.wake()
         return True
 
     async def flush(self) -> None:
@@ -156,6 +156,8 @@ class ProducerDriver:
 
         Raises `Fenced` or `BackendError` when that will not happen any more.
         """
+        self._machine.hurry()
+        self._work.wake()
         while not self._machine.flushed:
             if self._machine.phase is Phase.CLOSED:
                 raise self._why_unwanted()
@@ -211,12 +213,22 @@ class ProducerDriver:
         if command is not None:
             await self._carry_out(command)
         elif self._machine.phase is not Phase.CLOSED:
-            await self._work.wait(self._machine.write_deadline)
+            await self._work.wait(self._write_deadline)
+
+    @property
+    def _write_deadline(self) -> float | None:
+        """Return when the write lane has to wake by itself: not if the other one wakes it before.
+
+        So it sets no timer for every message.
+        """
+        mine, others = self._machine.write_deadline, self._machine.renew_deadline
+        return None if others is not None and mine is not None and others <= mine else mine
 
     async def _renew(self) -> None:
         while True:
             command = self._machine.next_renew(current_time())
             if command is not None:
+                self._work.wake()  # to look after its limits itself until this is answered
                 await self._carry_out(command)
             else:
                 await self._renewal.wait(self._machine.renew_deadline)
@@ -235,7 +247,7 @@ class ProducerDriver:
             while True:
                 self._settle()
                 self._work.wake()
-                self._renewal.wake()
+                self._renewal.wake_by(self._machine.renew_deadline)
                 for item in await feed.receive():
                     match item:
                         case Changed(sentinel):
@@ -260,7 +272,7 @@ class ProducerDriver:
             machine.replied(command, sentinel, current_time())
         self._settle()
         self._work.wake()
-        self._renewal.wake()
+        self._renewal.wake_by(self._machine.renew_deadline)
 
     async def _release(self) -> None:
         """Record what the stream ended with, or that it was left alone, if there is still time."""

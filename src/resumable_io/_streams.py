@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self
 
 from anyio import (
     CapacityLimiter,
@@ -22,14 +22,11 @@ from anyio.abc import TaskGroup
 from resumable_core import (
     ABSENT,
     TOP,
-    After,
     Beginning,
     Claim,
     Delete,
-    EventId,
     FollowerLimits,
     InvalidInput,
-    Position,
     ProducerLimits,
     Retention,
     Sentinel,
@@ -40,26 +37,25 @@ from resumable_core import (
     Takeover,
     check_stream_id,
     has_received,
+    is_channel,
     is_startable,
-    parse_last_event_id,
 )
 
 from ._backends import open_backend
+from ._channels import CHANNEL_RETENTION, Channel, Channels
 from ._followers import Followers, StreamsClosed
+from ._positions import PositionLike, to_position
 from ._producer import ProducerDriver
 from ._production import Production
 from ._responses import Responses
 from ._sources import Encoder, Source, check_source, close, encode_json
-from ._subscription import Subscription
+from ._subscription import RecordIterator, Subscription
 from .abc import Backend
 
 logger: Final = logging.getLogger("resumable_io")
 
 WORKER_THREADS: Final = 100
 """Sources that may block in a worker thread at once."""
-
-PositionLike: TypeAlias = Position | EventId | str | None
-"""A position, an event id, or the text of a Last-Event-ID header; None: the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +117,7 @@ class Streams:
         self._threads = CapacityLimiter(WORKER_THREADS)
         self._tasks: TaskGroup
         self._followers: Followers
+        self._channels: Channels
         self._stack: AsyncExitStack | None = None
         self._left = False
         self._producers: set[ProducerDriver] = set()
@@ -143,6 +140,7 @@ class Streams:
                 outage=self._limits.outage + self._lease,
             )
             self._followers = Followers(self._backend, limits, self._tasks)
+            self._channels = Channels(self._followers, self._tasks, self._encode)
             self._stack = stack.pop_all()
         return self
 
@@ -164,6 +162,7 @@ class Streams:
         finally:
             self._left = True
             self._followers.close()
+            self._channels.close()
             self._tasks.cancel_scope.cancel()
             # The block's own exception is not the task group's: it would come back in a group.
             if isinstance(exc, get_cancelled_exc_class()):
@@ -269,6 +268,16 @@ class Streams:
         driver = self._driver(stream_id, metadata, on_lost, replaces)
         return Production(driver, lambda: self._run(driver, None))
 
+    def channel(self, name: str, *, retention: Retention = CHANNEL_RETENTION) -> Channel:
+        """Return a channel, to publish to and to subscribe to; nothing is created by asking.
+
+        `retention` is what it keeps from the next event on that is published through what is
+        returned. Raises `InvalidInput` for a name that is empty, over 255 bytes of UTF-8, or holds
+        control characters.
+        """
+        self._open()
+        return Channel(self._channels, name, retention)
+
     # Looking and acting
 
     async def state(self, stream_id: str) -> Sentinel | None:
@@ -303,7 +312,15 @@ class Streams:
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Iterate over the ids and states of all streams that are known, in any order."""
         self._open()
-        return self._backend.scan()
+        scan = self._backend.scan()
+
+        async def next_stream() -> tuple[str, Sentinel] | None:
+            async for log_id, sentinel in scan:
+                if not is_channel(log_id):
+                    return log_id, sentinel
+            return None
+
+        return RecordIterator(next_stream)
 
     def statistics(self) -> Statistics:
         """Return what this process does at the moment."""
@@ -390,16 +407,3 @@ class Streams:
         if self._left:
             raise StreamsClosed("these Streams were left: their process shuts down")
         return self._stack
-
-
-def to_position(position: PositionLike) -> Position:
-    """Return what a caller gave as a position as a `Position`."""
-    match position:
-        case None:
-            return Beginning()
-        case EventId():
-            return After(position)
-        case str():
-            return parse_last_event_id(position)
-        case _:
-            return position

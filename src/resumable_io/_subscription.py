@@ -24,6 +24,7 @@ from resumable_core import (
     Outcome,
     Page,
     Position,
+    Reader,
     Record,
     Reset,
     StreamFailed,
@@ -49,15 +50,23 @@ class Subscription:
     subscription has lost nothing. Closing is optional but frees what it holds at once.
     """
 
-    def __init__(self, followers: Followers, stream_id: str, position: Position) -> None:
+    def __init__(
+        self,
+        followers: Followers,
+        stream_id: str,
+        position: Position,
+        reader: Reader | None = None,
+    ) -> None:
         self.stream_id = stream_id
         self._followers = followers
-        self._cursor = Cursor(position)
+        self._reader = reader
+        self._cursor = Cursor(position, reader)
         self._driver: FollowerDriver | None = None
         self._records: Sequence[Record] = ()
         self._next = 0
         self._last: EventId | None = None
         self._closed = False
+        self._exhausted: int | None = None  # the version of a window that has told all it holds
 
     async def open(self) -> None:
         """Find the place in the stream.
@@ -66,6 +75,8 @@ class Subscription:
         """
         page = await self._followers.read(self.stream_id, self._cursor.after)
         self._take(self._cursor.read(page, current_time()))
+        if self._reader is not None:
+            self._attach()  # whoever subscribes to a channel stays
 
     @property
     def id(self) -> EventId | None:
@@ -73,7 +84,10 @@ class Subscription:
 
         It is the id of the last record that was handed out, or before the first one the place where
         the subscription began. None before `open`, and while a `Reset` is still to be handed out.
+        On a channel it moves on behind what is not for this reader.
         """
+        if self._reader is not None and self._next >= len(self._records):
+            return self._cursor.id
         return self._cursor.origin if self._last is None else self._last
 
     @property
@@ -171,17 +185,22 @@ class Subscription:
         """Get to the next records, or a step nearer to them."""
         cursor, driver = self._cursor, self._driver
         if driver is not None and driver.ended:
-            self._driver = driver = None
+            self._driver = driver = self._exhausted = None
         version, page = 0, None
         if driver is not None:
             machine = driver.machine
             version = machine.version
+            if version == self._exhausted:
+                driver.check()
+                await driver.changed.wait()
+                return
             if not cursor.from_log:
                 page = machine.page(cursor.after)
             if page is None and (machine.unreachable or not (machine.ready or self._is_due)):
                 driver.check()
                 await driver.changed.wait(None if machine.unreachable else cursor.deadline)
                 return
+        windowed = page is not None
         if page is None:
             try:
                 page = await self._followers.read(self.stream_id, cursor.after)
@@ -194,6 +213,8 @@ class Subscription:
                     self._attach().doubt()
                 raise
         self._take(cursor.read(page, current_time()))
+        if self._records and windowed and cursor.deadline is None and not cursor.from_log:
+            self._exhausted = version
         if self._records or cursor.finished or self._may_read_on(page):
             return
         if driver is None:
@@ -224,7 +245,7 @@ class Subscription:
     def _detach(self) -> None:
         if self._driver is not None:
             self._followers.detach(self.stream_id, self._driver, self)
-            self._driver = None
+            self._driver = self._exhausted = None
 
 
 class RecordIterator(Generic[T]):

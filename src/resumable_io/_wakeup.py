@@ -13,10 +13,11 @@ class Wakeup:
     Look at the state, then `wait` without awaiting anything between: no wake-up is missed.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_until")
 
     def __init__(self) -> None:
         self._event: Event | None = None
+        self._until = math.inf  # the latest deadline of those who wait
 
     def wake(self) -> None:
         """Wake every task that waits now."""
@@ -24,12 +25,22 @@ class Wakeup:
             self._event.set()
             self._event = None
 
+    def wake_by(self, deadline: float | None) -> None:
+        """Wake every task that waits now, if one of them would sleep beyond `deadline`."""
+        if deadline is not None and deadline < self._until:
+            self.wake()
+
     async def wait(self, until: float | None = None) -> None:
         """Return at the next `wake`, or at `until`, in seconds of the event loop's clock."""
+        if until is None:
+            until = math.inf
         if self._event is None:
             self._event = Event()
+            self._until = until
+        elif until > self._until:
+            self._until = until
         event = self._event
-        if until is None or math.isinf(until):
+        if until == math.inf:
             await event.wait()
         else:
             with CancelScope(deadline=until):

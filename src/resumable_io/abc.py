@@ -1,6 +1,6 @@
 """The backend contract: where log and sentinel live, and how followers learn of appends.
 
-A backend keeps what `resumable_core.decide` returns; it has no rule of its own. Five calls are
+A backend keeps what `resumable_core.decide` returns; it has no rule of its own. Six calls are
 all there is. Every change of a stream — claim, append, renew, finish, stop, recover, delete — goes
 through `apply`, one atomic step:
 
@@ -8,6 +8,9 @@ through `apply`, one atomic step:
     effect = decide(sentinel, change, now)     # raises: nothing happens
     store(stream_id, effect)                   # sentinel, batch, cleared log
     publish(stream_id, effect)                 # Appended, Changed
+
+A channel is a log like any other, except that many append to it: through `publish`, which is the
+same step, and also looks up the keys under which something was published before.
 
 `now` is the store's own clock, in seconds. It is read inside the step.
 """
@@ -20,7 +23,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
-from resumable_core import Change, FeedItem, Page, Sentinel
+from resumable_core import Change, EventId, FeedItem, Page, Publish, Sentinel
 
 
 class Feed(ABC):
@@ -88,6 +91,21 @@ class Backend(ABC):
         Raises `StreamNotFound`, `StreamExists` or `Fenced` as `decide` does, with nothing changed,
         and `BackendFull` when a stated limit is reached. Cancellation leaves the change applied or
         not applied, never half. Every change may be repeated: the repeat returns the same.
+        """
+
+    @abstractmethod
+    async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
+        """Append to a channel; return the id of each publication, in their order.
+
+        Atomic as `apply`: load the sentinel and the seqs of those keys of `change` that the log
+        holds, `decide`, store with the new keys, and publish. Of the keys, those are forgotten
+        whose events are. Where the store may lose what it has acknowledged, `change.store` is set
+        to what names the store's present memory, in the same atomic step: another text after every
+        restart and failover.
+
+        Raises `StreamExists` for the id of a stream, and `BackendFull`, with nothing changed.
+        Cancellation leaves the change applied or not applied, never half. It may be repeated with
+        the same keys and another epoch: the repeat returns the same ids.
         """
 
     @abstractmethod

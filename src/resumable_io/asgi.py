@@ -46,10 +46,12 @@ from ._drain import drain_on_sigterm, shutdown_trigger
 from ._followers import StreamsClosed
 from ._http import (
     Receive,
+    RequestRefused,
     Scope,
     Send,
     answer,
     header,
+    headers_of,
     last_event_id,
     refuse,
     resume_at,
@@ -131,8 +133,15 @@ class StreamResponse:
         """Return what is sent before the first record."""
         return b""
 
-    def farewell(self) -> bytes | None:
-        """Return what ends a response early, or None when nothing can: it is cut off then."""
+    def heartbeat(self, subscription: Subscription) -> bytes:
+        """Return what is sent after a time of silence."""
+        return self.framing.heartbeat
+
+    def farewell(self, after: float = 0.1) -> bytes | None:
+        """Return what ends a response early, or None when nothing can: it is cut off then.
+
+        The client is to come back no sooner than `after` seconds later.
+        """
         return None
 
     def raw_response_headers(self) -> Iterable[tuple[bytes, bytes]]:
@@ -162,12 +171,12 @@ class StreamResponse:
 
         It gives up for good at any status but 200 (WHATWG HTML, section 9.2.3).
         """
-        status, farewell = status_of(error), self.farewell()
+        status, headers = status_of(error), headers_of(error)
         patient = b"text/event-stream" in (header(scope, b"accept") or b"")
-        if status == 503 and patient and farewell is not None:
+        if status == 503 and patient and (farewell := self.farewell(_delay(error))) is not None:
             await answer(send, 200, self.raw_response_headers(), farewell)
         else:
-            await refuse(send, status, str(error))
+            await refuse(send, status, str(error), headers)
 
     async def _look(self) -> None:
         if self._source is not None:
@@ -247,9 +256,9 @@ class StreamResponse:
 
     async def _send_records(self, subscription: Subscription, body: Body) -> Then:
         """Send records until there is a reason to stop; return what becomes of the response."""
-        framed = heartbeat = Framed(self.framing.heartbeat)
-        while body.intact and framed.then is Then.GO_ON:
-            framed = heartbeat
+        then = Then.GO_ON
+        while body.intact and then is Then.GO_ON:
+            framed: Framed | None = None
             try:
                 with move_on_after(self._heartbeat):
                     records = await subscription.receive()
@@ -258,8 +267,17 @@ class StreamResponse:
                 return Then.GO_ON
             except BackendError:
                 return Then.CUT_OFF
-            await body.send(framed.body)
-        return framed.then
+            if framed is None:
+                await body.send(self.heartbeat(subscription))
+            else:
+                await body.send(framed.body)
+                then = framed.then
+        return then
+
+
+def _delay(error: ResumableError) -> float:
+    """Return for how many seconds an event source that is refused is to wait at least."""
+    return (isinstance(error, RequestRefused) and error.retry_after) or 0.1
 
 
 class EventStreamResponse(StreamResponse):
@@ -296,9 +314,12 @@ class EventStreamResponse(StreamResponse):
         place = self.framing.place(subscription.id) if subscription.id is not None else b""
         return self._retry + place
 
-    def farewell(self) -> bytes | None:
-        """Return a short, random retry time, so that clients come back soon but not all at once."""
-        return encode_retry(random.randrange(100, 1000))
+    def farewell(self, after: float = 0.1) -> bytes | None:
+        """Return a random retry time, so that clients come back, but not all at once.
+
+        It is between `after` seconds and ten times as much.
+        """
+        return encode_retry(round(after * random.uniform(1000, 9990)))
 
 
 class TextStreamResponse(StreamResponse):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
@@ -20,11 +20,12 @@ from resumable_core import (
     Changed,
     Claim,
     Effect,
+    EventId,
     EventLog,
     Expire,
     Page,
+    Publish,
     Sentinel,
-    State,
 )
 
 from ._feed import BufferedFeed
@@ -75,6 +76,16 @@ class MemoryBackend(Backend):
         if isinstance(change, Claim | Append):
             self._make_room(now)
         return self._apply(stream_id, change, now).sentinel
+
+    async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
+        """Append to a channel and return the ids; see `Backend.publish`.
+
+        Cancelled, it has changed nothing.
+        """
+        await checkpoint()
+        now = current_time()
+        self._make_room(now)
+        return self._apply(log_id, change, now).ids
 
     async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
         """Return the sentinel and the events after `after`; see `Backend.read`."""
@@ -155,7 +166,7 @@ class MemoryBackend(Backend):
         ended = (
             (log.sentinel.expires_at, stream_id)
             for stream_id, log in self._logs.items()
-            if log.sentinel.state is not State.ACTIVE
+            if not log.sentinel.growing
         )
         for _, stream_id in sorted(ended):
             if self._bytes <= self._max_bytes * KEPT_AFTER_EVICTION:

@@ -9,7 +9,7 @@ Needs the extra `starlette`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Unpack
 
 from starlette.background import BackgroundTask
@@ -19,7 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from resumable_core import ResumableError
 
-from . import ai_sdk, asgi
+from . import ai_sdk, asgi, channels
+from ._http import headers_of
 from ._sources import Source
 from ._streams import Streams
 
@@ -27,6 +28,7 @@ __all__ = [
     "EventStreamResponse",
     "TextStreamResponse",
     "UIMessageStreamResponse",
+    "channel_endpoint",
     "exception_handlers",
 ]
 
@@ -99,8 +101,47 @@ class UIMessageStreamResponse(_StarletteResponse, ai_sdk.UIMessageStreamResponse
         self._become_response(background)
 
 
+class _ChannelResponse(Response):
+    """Leave the whole answer to the endpoint of channels."""
+
+    def __init__(self, endpoint: channels.ChannelEndpoint) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._endpoint(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+
+def channel_endpoint(
+    streams: Streams,
+    authorize: channels.Authorize,
+    *,
+    authorize_publish: channels.Authorize | None = None,
+    **options: Unpack[channels.EndpointOptions],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of channels for a route; see `resumable_io.channels.channel_endpoint`.
+
+        Route("/channels/{channel}", endpoint, methods=["GET", "POST"])
+        app.add_api_route("/channels/{channel}", endpoint, methods=["GET", "HEAD", "POST"])
+
+    Without `authorize_publish` the route needs no POST.
+    """
+    endpoint = channels.channel_endpoint(
+        streams, authorize, authorize_publish=authorize_publish, **options
+    )
+
+    async def channel(request: Request) -> Response:
+        del request  # all of it is in the scope that the response is called with
+        return _ChannelResponse(endpoint)
+
+    return channel
+
+
 def _refuse(_: Request, error: ResumableError) -> Response:
-    return PlainTextResponse(str(error), asgi.status_of(error), {"cache-control": "no-store"})
+    headers = {"cache-control": "no-store", **headers_of(error)}
+    return PlainTextResponse(str(error), asgi.status_of(error), headers)
 
 
 exception_handlers: Final[dict[Any, Any]] = {ResumableError: _refuse}

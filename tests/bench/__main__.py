@@ -1,123 +1,109 @@
-"""Measure, on this machine and in this run: `nox -s bench`.
+"""Measure, on this machine and in this run: `nox -s bench`, `nox -s bench -- --quick`.
 
-Each workload runs several rounds, checks that every event arrived once and in order, and is printed
-with the median and the spread of its rounds.
+It prints tables and writes JSON, of which `nox -s bench -- --draw bench.json` makes the plots and
+tables of the documentation.
+
+Ends with 1 when one of ours has lost, repeated or reordered an event, or has failed: a run is a
+test of that, and no test of the times.
 """
 
 from __future__ import annotations
 
-import platform
-import statistics
+import argparse
+import json
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
-import anyio
-
-from resumable_core import Decoder, Event, EventId, SSEFraming
-from resumable_io import Streams, Subscription
-
-ROUNDS = 5
-TEXT = "x" * 40
-
-
-async def words(count: int) -> AsyncIterator[str]:
-    for _ in range(count):
-        yield TEXT
+from tests.bench import peers, report, rounds
+from tests.bench.machine import machine, versions
+from tests.bench.model import Setting
+from tests.bench.processes import Processes
+from tests.bench.workloads import WORKLOADS
+from tests.redis.server import RedisServer
 
 
-async def check(subscription: Subscription, count: int) -> None:
-    seqs = [event.id.seq async for event in subscription]
-    assert seqs == list(range(1, count + 1)), "an event was lost, repeated or out of order"
+def main() -> int:
+    options = arguments()
+    if options.draw:
+        from tests.bench.drawing import draw  # needs matplotlib
+
+        draw(json.loads(options.draw.read_text(encoding="utf-8")), options.draw)
+        return 0
+    python = peers.python_of_peers()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        server = RedisServer(Path(folder, "redis"))
+        server.start()
+        try:
+            run = measure(options, python, server, folder)
+        finally:
+            server.stop()
+    print(f"\n{time.monotonic() - began:.0f} s")
+    options.json.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {options.json}")
+    return complain(run)
 
 
-async def one_to_one(count: int) -> int:
-    """One stream, one consumer, as fast as they go."""
-    async with Streams() as streams:
-        await check(await streams.start("a", words(count)), count)
-    return count
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
+    parser.add_argument("--rounds", type=int, help="rounds of each case (5; quick: 1)")
+    parser.add_argument("--only", type=int, nargs="+", help="workloads, by number (all)")
+    parser.add_argument(
+        "--limit", type=float, help="seconds for one case of one contender (40; quick: 15)"
+    )
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write")
+    parser.add_argument("--draw", type=Path, help="measure nothing, but draw plots of this JSON")
+    parser.add_argument("--folder", type=Path, help="for files of the stores (temporary)")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.limit = options.limit or (15 if options.quick else 40)
+    return options
 
 
-async def replay(count: int) -> int:
-    """Replay a stream that has ended; the production is part of the round."""
-    async with Streams() as streams:
-        await check(await streams.start("a", words(count)), count)
-        for _ in range(5):
-            await check(await streams.resume("a"), count)
-    return count * 6
+def measure(options: argparse.Namespace, python: str, server: RedisServer, folder: str) -> dict:
+    """Run the workloads, and return what came out, as JSON has it."""
+    with server.client() as redis:
+        setting = Setting(
+            processes=Processes(python, options.limit),
+            redis_url=server.url,
+            redis_port=server.port,
+            empty_redis=redis.flushall,
+            redis_entries=lambda: sum(map(redis.xlen, redis.scan_iter(_type="stream"))),
+            folder=folder,
+            quick=options.quick,
+        )
+        run = {
+            "machine": machine(),
+            "versions": versions(python, server.version),
+            "quick": options.quick,
+            "rounds": options.rounds,
+            "limit": options.limit,
+            "workloads": [],
+        }
+        print(report.heading(run), flush=True)
+        for number, make in WORKLOADS.items():
+            if options.only is None or number in options.only:
+                run["workloads"].append(rounds.run(make(setting), options.rounds))
+                print(report.table(run["workloads"][-1]), flush=True)
+        run["machine"]["load at the end"] = machine()["load at the start"]
+    return run
 
 
-async def fan_out(count: int) -> int:
-    """One stream to 1,000 consumers in this process."""
-    consumers = 1000
-    async with Streams() as streams, anyio.create_task_group() as tasks:
-        await streams.start("a", words(count))
-        for _ in range(consumers):
-            tasks.start_soon(check, await streams.resume("a"), count)
-    return count * consumers
-
-
-async def many(count: int) -> int:
-    """1,000 streams at once, each with one consumer."""
-    async with Streams() as streams, anyio.create_task_group() as tasks:
-        for index in range(1000):
-            tasks.start_soon(check, await streams.start(f"s{index}", words(count)), count)
-    return count * 1000
-
-
-async def encode(count: int) -> int:
-    """Frame events as server-sent events."""
-    events = [Event(EventId("0123456789abcdef", seq), TEXT) for seq in range(1, count + 1)]
-    SSEFraming().frame(events)
-    return count
-
-
-async def encode_and_decode(count: int) -> int:
-    """Frame events, and decode them again in pieces of 64 KiB."""
-    events = [Event(EventId("0123456789abcdef", seq), TEXT) for seq in range(1, count + 1)]
-    body, decoder, seen = SSEFraming().frame(events).body, Decoder(), 0
-    for start in range(0, len(body), 2**16):
-        seen += len(decoder.feed(body[start : start + 2**16]))
-    assert seen == count
-    return count
-
-
-WORKLOADS: list[tuple[Callable[[int], Awaitable[int]], int]] = [
-    (one_to_one, 100_000),
-    (replay, 20_000),
-    (fan_out, 200),
-    (many, 50),
-    (encode, 200_000),
-    (encode_and_decode, 200_000),
-]
-
-
-def main() -> None:
-    quick = "--quick" in sys.argv[1:]
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}")
-    print(f"{'workload':20}{'loop':10}{'median/s':>12}{'slowest':>12}{'fastest':>12}")
-    for workload, count in WORKLOADS:
-        for backend, options in (
-            ("asyncio", {}),
-            ("asyncio", {"use_uvloop": True}),
-            ("trio", {}),
-        ):
-            rates = []
-            for _ in range(ROUNDS):
-                start = time.perf_counter()
-                done = anyio.run(
-                    workload,
-                    max(1, count // 10) if quick else count,
-                    backend=backend,
-                    backend_options=options,
-                )
-                rates.append(done / (time.perf_counter() - start))
-            name = "uvloop" if options else backend
-            print(
-                f"{workload.__name__:20}{name:10}"
-                f"{statistics.median(rates):12,.0f}{min(rates):12,.0f}{max(rates):12,.0f}"
-            )
+def complain(run: dict) -> int:
+    """Say what ours did wrong, and return the exit status."""
+    complaints = [
+        f"{workload['number']}. {case['name']}: {who}: {told['failed'] or told['wrong']}"
+        for workload in run["workloads"]
+        for case in workload["cases"]
+        for who, told in case["contenders"].items()
+        if who.startswith("ours") and (told["failed"] or told["wrong"])
+    ]
+    print(*complaints, sep="\n", file=sys.stderr)
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The demo in a browser: reloads, second tabs, cut connections, stop, and the server's end."""
+"""The demo in a browser: reloads, second tabs, cut connections, stop, the end; a channel."""
 
 import json
 import re
@@ -226,6 +226,107 @@ def test_server_ends(ask, start_demo, recording):
     wait_until(page, "demo.state === 'gone'")
     assert page.evaluate("demo.text") == text
     expect(page.get_by_test_id("footnote")).to_contain_text("no longer")
+
+
+# The channel
+
+
+@pytest.fixture
+def enter(browser):
+    """Open a demo's channel in a browser of its own, under a name; it listens."""
+    with ExitStack() as stack:
+
+        def enter(demo, name):
+            page = stack.enter_context(browser.new_context()).new_page()
+            page.goto(f"http://127.0.0.1:{demo.port}/lobby")
+            page.get_by_test_id("name").fill(name)
+            page.get_by_test_id("name").press("Enter")
+            online(page)
+            return page
+
+        yield enter
+
+
+def online(page):
+    wait_until(page, "lobby.state === 'live'")
+
+
+def say(page, text, to=None):
+    """Write to everybody, or to somebody alone; return the event's id."""
+    page.get_by_test_id("text").fill(text)
+    if to is None:
+        page.get_by_test_id("broadcast").click()
+    else:
+        page.get_by_test_id("recipient").fill(to)
+        page.get_by_test_id("target").click()
+    expect(page.get_by_test_id("text")).to_have_value("")
+    return page.get_by_test_id("sent").text_content().rpartition(" ")[2]
+
+
+def shown(page, last_id):
+    """Return what a page shows, once it has the event with that id."""
+    wait_until(page, "lobby.lastId === argument", last_id)
+    return page.locator("#messages .text").all_text_contents()
+
+
+def test_a_channel_between_two_browsers(enter, start_demo, recording):
+    """A broadcast reaches both, a targeted message one, a reload replays what was missed."""
+    demo = start_demo(recording)
+    ann, bob = enter(demo, "ann"), enter(demo, "bob")
+    expect(ann.get_by_test_id("presence")).to_have_text("2")
+    first = say(ann, "hello <b>all</b>")
+    assert shown(ann, first) == shown(bob, first) == ["hello <b>all</b>"]
+    say(ann, "for bob", to="bob")
+    last = say(ann, "all again")
+    assert shown(bob, last) == ["hello <b>all</b>", "for bob", "all again"]
+    assert shown(ann, last) == ["hello <b>all</b>", "all again"]
+
+    bob.goto("about:blank")
+    expect(ann.get_by_test_id("presence")).to_have_text("1")
+    say(ann, "for cy", to="cy")
+    say(ann, "missed by bob", to="bob")
+    last = say(ann, "missed by all who are away")
+    bob.goto(f"http://127.0.0.1:{demo.port}/lobby")
+    missed = ["missed by bob", "missed by all who are away"]
+    assert shown(bob, last) == ["hello <b>all</b>", "for bob", "all again", *missed]
+    expect(bob.locator("#messages .message:has(.replay) .text")).to_have_text(missed)
+    bob.reload()
+    online(bob)
+    last = say(bob, "I am back")
+    assert shown(bob, last)[3:] == [*missed, "I am back"]
+    assert bob.evaluate("lobby.counts") == {"replayed": 0, "gaps": 0, "resets": 0}
+
+
+def test_a_channel_after_being_offline(enter, start_demo, recording):
+    """Resume: what came meanwhile is replayed; a channel that is gone is a reset."""
+    demo = start_demo(recording)
+    ann, bob = enter(demo, "ann"), enter(demo, "bob")
+    bob.get_by_test_id("offline").click()
+    last = say(ann, "anybody there?", to="bob")
+    bob.get_by_test_id("offline").click()
+    assert shown(bob, last) == ["anybody there?"]
+    expect(bob.get_by_test_id("replayed")).to_have_text("1")
+
+    demo.signal(SIGTERM)
+    assert demo.wait() in (0, -SIGTERM)
+    bob.get_by_test_id("text").fill("to nobody")
+    bob.get_by_test_id("broadcast").click()
+    expect(bob.get_by_test_id("problem")).to_have_text("The server cannot be reached.")
+    start_demo(recording, port=demo.port)
+    online(bob)
+    last = say(bob, "a new channel")
+    assert shown(bob, last) == ["a new channel"]
+    expect(bob.get_by_test_id("resets")).to_have_text("1")
+
+
+def test_a_channel_of_two_processes(enter, redis_server, start_demo, recording):
+    """Two demos that share a Redis share the channel."""
+    here, there = (start_demo(recording, redis=redis_server.url) for _ in range(2))
+    ann, bob = enter(here, "ann"), enter(there, "bob")
+    last = say(ann, "from another process", to="bob")
+    assert shown(bob, last) == ["from another process"]
+    last = say(bob, "to all of them")
+    assert shown(ann, last) == ["to all of them"]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not here")

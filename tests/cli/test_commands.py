@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from tests.cli.commands import PROGRAM, ROOT, eventually, resumable, running
+from tests.redis.server import RedisServer
 
 
 def state(store, id="chat"):
@@ -109,34 +111,53 @@ def test_looking_for_an_unknown_stream_creates_nothing(store, command):
     assert resumable("list", *store)[1] == "other\tdone\t1\n"
 
 
+class Tails:
+    """Two shells that follow a stream, and what they have printed over all their lives."""
+
+    def __init__(self, start, store):
+        self._start = start
+        self._tail = ("tail", "chat", *store, "--json")
+        self.got = [[], []]
+        self.running = [start(*self._tail, "--from-start") for _ in self.got]
+
+    def again(self, number):
+        """Kill one, keep what it has printed whole, and start it behind that."""
+        self.running[number].kill()
+        got = self.got[number]
+        got += self.running[number].events
+        place = ("--after", got[-1]["id"]) if got else ("--from-start",)
+        self.running[number] = self._start(*self._tail, *place)
+
+    def wait(self):
+        """Wait for their ends, and return the data of the events that each has printed."""
+        assert [tail.wait() for tail in self.running] == [0, 0]
+        lives = zip(self.got, self.running, strict=True)
+        return [[event["data"] for event in got + tail.events] for got, tail in lives]
+
+    def printed(self, count):
+        """Say whether both have printed so many events in this life."""
+        return all(len(tail.events) == count for tail in self.running)
+
+
 def test_the_union_of_what_tails_print_is_the_input_once(store, tmp_path):
     """Law 3, over three shells: each in turn is killed and started again."""
     lines = [f"line {number}\n" for number in range(60)]
     publish = ("publish", "chat", *store, "--lines", "--lease", "1", "--continue")
-    tail = ("tail", "chat", *store, "--json")
-    got = [[], []]
 
     with ExitStack() as stack:
 
         def start(*arguments):
             return stack.enter_context(running(tmp_path, *arguments))
 
-        def again(number):
-            """Kill a tail, keep what it has printed whole, and start it behind that."""
-            tails[number].kill()
-            got[number] += tails[number].events
-            place = ("--after", got[number][-1]["id"]) if got[number] else ("--from-start",)
-            tails[number] = start(*tail, *place)
-
         publisher = start(*publish)
         publisher.write("".join(lines[:20]))
         eventually(lambda: (state(store) or {}).get("last_seq") == 20)
-        tails = [start(*tail, "--from-start") for _ in range(2)]
-        eventually(lambda: tails[0].events)
-        again(0)
+        tails = Tails(start, store)
+        eventually(lambda: tails.running[0].events)
+        tails.again(0)
         publisher.write("".join(lines[20:30]))
-        eventually(lambda: len(tails[1].events) >= 25)
-        again(1)
+        eventually(lambda: len(tails.running[1].events) >= 25)
+        tails.again(1)
         eventually(lambda: (state(store) or {}).get("last_seq") == 30)
         publisher.kill()
 
@@ -144,16 +165,51 @@ def test_the_union_of_what_tails_print_is_the_input_once(store, tmp_path):
         publisher.write("".join(lines[:40]))
         eventually(lambda: (state(store) or {}).get("last_seq") == 40)
         for number in range(2):
-            again(number)
+            tails.again(number)
         publisher.write("".join(lines[40:]))
         publisher.close_input()
         assert publisher.wait() == 0
-        for number in range(2):
-            assert tails[number].wait() == 0
-            got[number] += tails[number].events
+        assert tails.wait() == [lines, lines]
 
-    for events in got:
-        assert [event["data"] for event in events] == lines
+
+def test_the_union_is_the_input_when_the_store_is_killed_too(tmp_path):
+    """Laws 2, 3 and 6: every append may be under way when Redis dies, or have got lost."""
+    server = RedisServer(tmp_path / "redis", appendonly="yes", appendfsync="always")
+    server.start()
+    store = ("--redis", server.url)
+    lines = [f"line {number}\n" for number in range(600)]
+
+    with ExitStack() as stack:
+        stack.callback(server.kill)
+
+        def start(*arguments):
+            return stack.enter_context(running(tmp_path, *arguments))
+
+        publisher = start("publish", "chat", *store, "--lines")
+        publisher.write("".join(lines[:50]))
+        eventually(lambda: (state(store) or {}).get("last_seq"))
+        tails = Tails(start, store)
+        eventually(lambda: all(tail.events for tail in tails.running))
+        for number in range(50, 450, 100):
+            for line in lines[number : number + 50]:
+                publisher.write(line)
+            server.kill()  # in the middle of them
+            publisher.write("".join(lines[number + 50 : number + 100]))
+            server.start()
+            eventually(partial(tails.printed, number + 100))
+
+        server.kill()
+        for number in range(2):
+            tails.running[number].kill()  # and start again once there is a store
+        publisher.write("".join(lines[450:500]))
+        server.start()
+        for number in range(2):
+            tails.again(number)
+        publisher.write("".join(lines[500:]))
+        publisher.close_input()
+        assert publisher.wait() == 0
+        assert tails.wait() == [lines, lines]
+        assert state(store)["last_seq"] == len(lines)
 
 
 def test_chunks_go_on_at_the_character_where_they_were(store, tmp_path):

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from resumable_core import (
     Batch,
-    Event,
-    EventId,
     ForeignData,
     Lineage,
     Message,
@@ -37,6 +35,7 @@ from resumable_core.testing import (
     sentinels,
     texts,
 )
+from resumable_core.testing.machines.channel import audiences
 
 numbers = st.integers(0, 2**53 - 1)
 anything = st.recursive(
@@ -52,12 +51,15 @@ def batches(draw):
     epoch = draw(epochs())
     drawn = draw(st.lists(messages(), min_size=1, max_size=5))
     first_seq = draw(st.integers(1, 100) | st.just(2**53 - 1 - len(drawn)))
-    events = [
-        Event(EventId(epoch, seq), each.data, each.type)
-        for seq, each in enumerate(drawn, first_seq)
-    ]
-    times = st.floats(0, 1e10)
-    return Batch(tuple(events), draw(numbers), draw(numbers), draw(numbers), draw(times))
+    return Batch(
+        epoch,
+        first_seq,
+        tuple(each.data for each in drawn),
+        *(draw(numbers) for _ in range(3)),
+        draw(st.floats(0, 1e10)),
+        {index: each.type for index, each in enumerate(drawn) if each.type is not None},
+        {index: to for index in range(len(drawn)) if (to := draw(audiences())) is not None},
+    )
 
 
 def every_sentinel():
@@ -73,6 +75,7 @@ def every_sentinel():
         retention=retentions() | st.just(Retention()),
         error=notices(),
         metadata=st.dictionaries(texts(), anything, max_size=3),
+        store=texts(),
     )
     return unlikely | sentinels().map(lambda drawn: drawn[0])
 
@@ -123,9 +126,8 @@ def test_a_record_is_text(batch, sentinel):
 def batch_of(*data):
     """Return a batch of the epoch a, as the first in its log."""
     change = append("a", 1, [Message(each) for each in data])
-    events = [Event(EventId("a", seq), each) for seq, each in enumerate(data, 1)]
     size = sum(message.size for message in change.messages)
-    return Batch(tuple(events), size, change.characters, 0, 1_700_000_000.123456)
+    return Batch("a", 1, data, size, change.characters, 0, 1_700_000_000.123456)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", categories=["L", "N", "So"])), min_size=1))
@@ -204,16 +206,19 @@ LONG = b"1" * 10_000
 @example(DEEP)
 @example(LONG)
 @example(encode_sentinel(Sentinel(State.DELETED, "a")))
-@example(b'[1,"a",1,0,0,0,0,[],{},[]]')
-@example(b'[1,"a",1,0,0,0,0,"text",{},[]]')
-@example(b'[1,"a",1,0,0,0,0,[1],{},[]]')
-@example(b'[1,"a",1,0,0,0,0,["\\ud800"],{},[]]')
-@example(b'[1,"a",1,0,0,0,0,["a"],{"0":1},[]]')
-@example(b'[1,"a",1,0,0,0,0,["a"],{},[0,0]]')
-@example(b'[1,"\\n",1,0,0,0,0,["a"],{},[]]')
-@example(b'[1,"a",1,0,0,0,0,["a"],{"0":"\\n"},[]]')
-@example(b'[1,"a",0,0,0,0,0,["a"],{},[]]')
-@example(b'[1,"a",1e999,0,0,0,0,["a"],{},[]]')
+@example(b'[1,"a",1,0,0,0,0,[],{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,"text",{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,[1],{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,["\\ud800"],{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{"0":1},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{},[0,0],{}]')
+@example(b'[1,"\\n",1,0,0,0,0,["a"],{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{"0":"\\n"},[],{}]')
+@example(b'[1,"a",0,0,0,0,0,["a"],{},[],{}]')
+@example(b'[1,"a",1e999,0,0,0,0,["a"],{},[],{}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{},[],{"0":[]}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{},[],{"0":["\\n"]}]')
+@example(b'[1,"a",1,0,0,0,0,["a"],{},[],{"0":[1]}]')
 def test_what_is_no_batch_is_refused(record):
     """It is foreign data, never another error, and never something that fails later."""
     try:

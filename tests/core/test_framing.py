@@ -23,6 +23,8 @@ from resumable_core import (
     SSEFraming,
     TextFraming,
     Then,
+    encode_expired,
+    read_notice,
 )
 from resumable_core.testing import ends, event_ids, events, gaps_and_resets, records, texts
 
@@ -209,3 +211,15 @@ def test_no_epoch_breaks_out_of_its_line(record):
 
 def test_an_epoch_that_fits_a_line_is_framed():
     assert sse.frame([Event(EventId("a b", 1), "x")]).body.startswith(b"id: a b-1\n")
+
+
+@pytest.mark.parametrize("id", [ID, None], ids=["with-id", "without-id"])
+def test_expired_credentials_are_told_in_band(id):
+    """The notice moves nothing: a client comes back for what follows the id."""
+    decoder = Decoder(last_event_id="before")
+    [event] = decoder.feed(encode_expired(id))
+    assert event.type == "expired"
+    assert event.type in RESERVED_TYPES
+    assert json.loads(event.data) == {"reason": "credentials"}
+    assert event.last_event_id == decoder.last_event_id == ("before" if id is None else str(id))
+    assert read_notice(event) is None

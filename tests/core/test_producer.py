@@ -33,6 +33,7 @@ from resumable_core import (
     StreamNotFound,
 )
 from resumable_core._lane import Lane
+from resumable_core._producer import GATHER
 from resumable_core._run import Run
 from resumable_core.testing.machines.producer import ProducerMachine, messages
 from resumable_core.testing.worlds.producer import (
@@ -78,8 +79,46 @@ def test_what_gathers_during_an_append_goes_as_one_batch():
     world.offer(Message("b"), Message("c"))
     assert world.ask(RENEW) is None
     assert not world.producer.flushed
+    world.now += GATHER
     world.carry_out(WRITE)
     assert world.ask(WRITE) == Append("mine", 2, (Message("b"), Message("c")), 2)
+
+
+def test_what_follows_closely_on_an_append_is_gathered():
+    """The first goes out at once, and so does the next after a pause."""
+    world = producing(*text(1))
+    world.offer(Message("b"))
+    assert world.ask(WRITE) is None
+    assert world.producer.write_deadline == GATHER
+    world.offer(Message("c"))
+    world.now = GATHER
+    assert world.ask(WRITE) == Append("mine", 2, (Message("b"), Message("c")), 2)
+    world.carry_out(WRITE)
+    world.now = 3 * GATHER
+    world.offer(Message("d"))
+    assert world.ask(WRITE) == Append("mine", 4, (Message("d"),), 1)
+
+
+def test_who_offers_is_told_when_to_ask():
+    """For the first that waits, and for the one that fills the buffer."""
+    producer = producing().producer
+    assert [producer.offer(each) for each in text(LIMITS.buffer_count)] == [True, False, True]
+
+
+@pytest.mark.parametrize("more", ["enough", "the end", "a flush"])
+def test_nothing_is_gathered_when_nothing_is_to_be_waited_for(more):
+    """The buffer is full, the source has ended, or somebody waits for the store's word."""
+    world = producing(*text(1))
+    world.offer(Message("b"))
+    assert world.ask(WRITE) is None
+    match more:
+        case "enough":
+            world.offer(*text(LIMITS.buffer_count - 1))
+        case "the end":
+            world.producer.end(Outcome.DONE)
+        case "a flush":
+            world.producer.hurry()
+    assert isinstance(world.ask(WRITE), Append)
 
 
 def test_takes_over_where_the_lost_producer_stopped():
@@ -511,6 +550,7 @@ def test_what_is_kept_is_restored(count, lost, wiped):
 def test_what_nobody_has_any_more_is_a_hole():
     world = producing(*text(8))
     world.roll_back(world.past[-7])
+    world.now += GATHER
     world.offer(*text(1))
     world.settle()
     assert world.seqs == [1, 2, 6, 7, 8, 9]
@@ -526,6 +566,7 @@ def test_a_renewal_finds_out_that_the_tail_is_lost():
 def test_two_renewals_find_out_that_more_is_lost_than_is_kept():
     """The second counted from before the first message that is still held."""
     world = producing(*text(8))
+    world.now += GATHER
     world.offer(*text(1))
     world.ask(WRITE)
     world.fail(WRITE, jitter=1.0)
@@ -652,7 +693,7 @@ def test_nobody_restores_what_has_expired():
     world = producing(*text(3))
     world.producer.end(Outcome.DONE)
     world.settle()
-    world.run(until=1.0)
+    world.run(until=world.now + 1.0)
     assert isinstance(world.ask(WRITE), Observe)
     world.now = KEEP + 1.0
     world.carry_out(WRITE)

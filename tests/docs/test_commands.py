@@ -53,8 +53,9 @@ def check_resumable(arguments):
 
 
 def check_nox(arguments):
-    option, session = arguments
+    option, session, *rest = arguments
     assert option == "-s"
+    assert rest[:1] in ([], ["--"])
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     assert re.search(rf"^def {session}\(", noxfile, re.MULTILINE)
 

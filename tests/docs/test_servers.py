@@ -20,6 +20,10 @@ SERVED = {
     "docs/howto/nextjs.md",
     "docs/howto/from-resumable-stream.md",
     "docs/howto/share-with-node.md",
+    "docs/tutorial/first-channel.md",
+    "docs/howto/notifications.md",
+    "docs/howto/agent-progress.md",
+    "docs/howto/from-fastapi-sse-wrapper.md",
     "docs/howto/another-transport.md",  # in test_transport.py
 }
 """The pages with files: each has a test here, or where it says."""
@@ -235,6 +239,94 @@ def test_nextjs(tmp_path):
             *_, last = chunks_of(first + b"".join(pieces))
         assert last == {"type": "abort", "reason": "stopped by the user"}
         assert client.post("/api/chat/other/stop").status_code == 404
+
+
+# -- Channels -----------------------------------------------------------------------------------
+
+
+def test_channel_tutorial(tmp_path):
+    page = "docs/tutorial/first-channel.md"
+    with serving(write(page, tmp_path), *UVICORN, "app:app") as server:
+        client, url = server.client, "/channels/news"
+        assert client.get("/").text == files(page)["page.html"]
+        assert client.get(url).status_code == client.post(url, json={}).status_code == 401
+        ann, bob = ({"Cookie": f"name={name}"} for name in ("ann", "bob"))
+        for message in ({"data": "one"}, {"data": "two", "to": "ann"}, {"data": "three"}):
+            assert client.post(url, json=message, headers=bob).status_code == 202
+        with client.stream("GET", url, headers=ann) as response:
+            assert events_of(response, 3) == ["one", "two", "three"]
+        with client.stream("GET", url, headers=bob) as response:
+            assert events_of(response, 2) == ["one", "three"]
+
+
+def test_notifications(tmp_path):
+    page = "docs/howto/notifications.md"
+    with serving(write(page, tmp_path), *UVICORN, "app:app") as server:
+        client, url = server.client, "/channels/news"
+        assert client.get(url).status_code == 401
+        assert client.post("/login/ann").status_code == 204
+        assert client.get("/channels/other").status_code == 403
+        assert client.get(url, headers={"Origin": "https://evil.example"}).status_code == 403
+        assert client.post(url, json={"data": "x"}).status_code == 405
+        ids = [
+            client.post(f"/orders/{order}/ship", params={"buyer": buyer}).json()["id"]
+            for order, buyer in (("1", "ann"), ("1", "ann"), ("2", "bob"), ("3", "ann"))
+        ]
+        assert ids[0] == ids[1]
+        with client.stream("GET", url) as response:
+            texts = [json.loads(data)["text"] for data in events_of(response, 2)]
+        assert texts == ["Order 1 is on its way", "Order 3 is on its way"]
+        with client.stream("GET", url, params={"last_event_id": ids[0]}) as response:
+            assert "Order 3" in events_of(response, 1)[0]
+
+
+def test_agent_progress(tmp_path):
+    page = "docs/howto/agent-progress.md"
+    with serving(write(page, tmp_path), *UVICORN, "app:app") as server:
+        client = server.client
+        for step in (0, 1, 1):
+            assert client.post(f"/runs/42/steps/{step}").status_code == 200
+        ann, bob = ({"Authorization": f"Bearer {name}'s token"} for name in ("ann", "bob"))
+        with client.stream("GET", "/channels/run-42", headers=ann) as response:
+            assert events_of(response, 2) == ['{"step":0}', '{"step":1}']
+        assert client.get("/channels/run-42", headers=bob).status_code == 403
+        assert client.get("/channels/run-43", headers=bob).status_code == 403
+        assert client.get("/channels/run-42").status_code == 401
+
+
+def test_migration_from_fastapi_sse_wrapper(tmp_path):
+    page = "docs/howto/from-fastapi-sse-wrapper.md"
+    with serving(write(page, tmp_path), *UVICORN, "app:app") as server:
+        client = server.client
+        user = {"Authorization": "Bearer a long secret"}
+        assert client.get("/sse/chat", headers={"Authorization": "Bearer x"}).status_code == 401
+        ids = [
+            client.post("/send/chat", json={"n": n}, params={"to": to} if to else {}).json()["id"]
+            for n, to in enumerate([None, "user1", "other", None])
+        ]
+        with client.stream("GET", "/sse/chat", headers=user) as response:
+            assert events_of(response, 3) == ['{"n":0}', '{"n":1}', '{"n":3}']
+        with client.stream(
+            "GET", "/sse/chat", headers=user | {"Last-Event-ID": ids[0]}
+        ) as response:
+            assert events_of(response, 2) == ['{"n":1}', '{"n":3}']
+
+        assert client.post("/agent/send/one").json() == {"started": True}
+        with client.stream("GET", "/sse/agent-one", headers=user) as response:
+            events = events_of(response, 7)
+        tokens = [json.loads(data).get("token", "") for data in events]
+        assert "".join(tokens) == "Hello, this is streamed"
+
+
+def events_of(response, count):
+    """Read that many events of a response that does not end; return their data."""
+    decoder, events = Decoder(), []
+    for chunk in response.iter_raw():
+        events += decoder.feed(chunk)
+        if len(events) >= count:
+            break
+    assert len(events) == count
+    return [event.data for event in events]
 
 
 # -- Draining -----------------------------------------------------------------------------------

@@ -25,6 +25,11 @@ class SlowBackend(MemoryBackend):
         await checkpoint()
         return sentinel
 
+    async def publish(self, *args):
+        ids = await super().publish(*args)
+        await checkpoint()
+        return ids
+
     async def read(self, *args, **kwargs):
         page = await super().read(*args, **kwargs)
         await checkpoint()

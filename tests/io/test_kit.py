@@ -2,7 +2,7 @@
 
 import math
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from anyio import create_task_group, current_time
@@ -17,7 +17,10 @@ from resumable_core import (
     Claim,
     Interrupted,
     Message,
+    Publication,
+    Publish,
     Renew,
+    Retention,
 )
 from resumable_core.testing import append
 from resumable_io import MemoryBackend, Streams
@@ -30,6 +33,7 @@ from resumable_io.testing import (
     backend_machine,
     check_backend,
 )
+from tests.io import broken_channels
 from tests.io.scripted import data_of
 
 SETTINGS = settings(
@@ -366,6 +370,11 @@ async def _wrapped(manager, wrapper):
         yield wrapper(feed)
 
 
+def name_of(broken):
+    """Return a name by which no two classes are confused."""
+    return broken.__qualname__ if broken.__module__ == __name__ else f"channels-{broken.__name__}"
+
+
 BROKEN = [
     *(Fenceless, Doubling, Hasty, Halving, Hoarding, Trimming, Blind, Judging, Immortal),
     *(Curious, Torn, Inclusive, Folding, Translating, Forgetful, Reordering, Leaky),
@@ -374,7 +383,7 @@ BROKEN = [
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("broken", [*BROKEN, *broken_channels.BROKEN_CHANNELS], ids=name_of)
 async def test_what_is_broken_is_rejected(broken):
     backend = broken()
     with pytest.raises((AssertionError, TimeoutError)) as caught:
@@ -388,7 +397,9 @@ FOUND_BY_CHANCE = [
 ]
 
 
-@pytest.mark.parametrize("broken", FOUND_BY_CHANCE)
+@pytest.mark.parametrize(
+    "broken", [*FOUND_BY_CHANCE, *broken_channels.FOUND_BY_CHANCE], ids=name_of
+)
 def test_what_is_broken_is_found_by_chance(broken):
     """The scenarios are for what needs two things at once."""
     backend = broken()
@@ -411,6 +422,11 @@ async def started(backend, *texts):
     await backend.apply("x", append("a", 1, map(Message, texts)))
 
 
+def publish(*texts):
+    publications = tuple(Publication(Message(each), each) for each in texts)
+    return Publish("a", publications, Retention())
+
+
 async def texts_in(backend):
     page = await backend.read("x", 0, 100, connected_for=0)
     return [event.data for event in page.events]
@@ -431,6 +447,22 @@ async def test_a_change_fails_as_it_was_told(fault, left):
         backend.recover()
         await backend.apply("x", append("a", 2, [Message("two")]))
         assert await texts_in(backend) == ["one", "two"]
+        assert backend.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [(Fault.REFUSE, [[]]), (Fault.FORGET, [["one"]]), (Fault.CANCEL, [[], ["one"]])],
+)
+async def test_a_publication_fails_as_it_was_told(fault, left):
+    async with FaultyBackend(MemoryBackend(), {"publish": fault}.get) as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.publish("x", publish("one"))
+        assert await texts_in(backend) in left
+        backend.recover()
+        (id,) = await backend.publish("x", publish("one"))
+        assert id.seq == 1
+        assert await texts_in(backend) == ["one"]
         assert backend.failures == 1
 
 
@@ -471,7 +503,7 @@ async def test_who_waits_hears_of_an_outage_when_it_is_over():
     async with FaultyBackend(MemoryBackend()) as backend:
         async with backend.follow("x", events=True) as feed:
             backend.break_down()
-            for call in (started(backend), texts_in(backend)):
+            for call in (started(backend), texts_in(backend), backend.publish("c", publish("one"))):
                 with pytest.raises(BackendUnavailable):
                     await call
             backend.recover()
@@ -490,3 +522,38 @@ async def test_streams_are_whole_on_a_store_that_fails_by_chance(seed):
     backend = FaultyBackend(MemoryBackend(), lambda _: chance.choice(faults), delay=0.1)
     async with Streams(backend, check_interval=1) as streams:
         assert await data_of(await streams.start("x", whole)) == whole
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("seed", range(10))
+async def test_channels_are_whole_on_a_store_that_fails_by_chance(seed):
+    """Laws 1, 2 and 6, for whoever subscribes: nothing is lost, twice, or out of order."""
+    chance = random.Random(seed)
+    faults = [*Fault, *[None] * 12]
+    backend = FaultyBackend(MemoryBackend(), lambda _: chance.choice(faults), delay=0.1)
+    told, received = {}, []
+
+    async def write(channel, writer):
+        for number in range(10):
+            text = f"{writer}:{number}"
+            told[await channel.publish(text)] = text
+
+    async with Streams(backend, check_interval=1) as streams, create_task_group() as tasks:
+        channel = streams.channel("news")
+        for writer in "abc":
+            tasks.start_soon(write, channel, writer)
+        async with await resumed(channel) as subscription:
+            while len(received) < 30:
+                received += await subscription.receive()
+    assert {event.id: event.data for event in received} == told
+    assert [event.id.seq for event in received] == [*range(1, 31)]
+    for writer in "abc":
+        own = [event.data for event in received if event.data[0] == writer]
+        assert own == [f"{writer}:{number}" for number in range(10)]
+
+
+async def resumed(channel):
+    """Subscribe as a client does: again while the store does not answer."""
+    while True:
+        with suppress(BackendUnavailable):
+            return await channel.subscribe()

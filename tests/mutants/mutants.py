@@ -16,8 +16,8 @@ MUTANTS = [
     Mutant("accepts a page behind a hole", "if reached != self._top + len(events):", "if False:"),
     Mutant(
         "compares no epoch of live batches",
-        "            epoch == self.sentinel.epoch\n            and self.sentinel.state is",
-        "            self.sentinel.state is",
+        "            epoch == self.sentinel.epoch\n            and self.sentinel.growing",
+        "            self.sentinel.growing",
     ),
     Mutant("compares no lineage of a page", "theirs.lineage.contains(self._top_id())", "True"),
     Mutant(
@@ -38,8 +38,8 @@ MUTANTS = [
     ),
     Mutant(
         "believes an end before the last event",
-        "            and sentinel.last_seq == self._top\n",
-        "",
+        " and mine.growing and sentinel.last_seq == self._top:",
+        " and mine.growing:",
     ),
     Mutant(
         "does not look into a hole",
@@ -95,8 +95,8 @@ MUTANTS = [
     Mutant("takes an outage for a death", "        and connected_for >= sentinel.lease\n", ""),
     Mutant(
         "lets a claim take what is produced",
-        "    Input.CLAIM: Refusal.EXISTS,",
-        "    Input.CLAIM: State.ACTIVE,",
+        "    Input.CLAIM: Refusal.EXISTS,\n    Input.APPEND",
+        "    Input.CLAIM: State.ACTIVE,\n    Input.APPEND",
     ),
     Mutant(
         "lets a lost stream be taken over unasked",
@@ -122,8 +122,8 @@ MUTANTS = [
     Mutant("leaves no tombstone", "return _deleted(sentinel, now)", "return ABSENT"),
     Mutant(
         "appends do not renew",
-        "characters=sentinel.characters + characters), now\n",
-        "characters=sentinel.characters + characters), now - sentinel.lease\n",
+        "characters=sentinel.characters + characters,\n        lease_until=until,",
+        "characters=sentinel.characters + characters,\n        lease_until=sentinel.lease_until,",
     ),
     # The producer
     Mutant(
@@ -200,7 +200,7 @@ MUTANTS = [
         "place = str(id)",
     ),
     Mutant("completes what failed", "case End(outcome=Outcome.DONE):", "case End():"),
-    Mutant("drops types on the feed", "            types[index] = event.type", "            pass"),
+    Mutant("drops types on the feed", "            batch.types,\n", "            {},\n"),
     Mutant("reads no end from an id", "end=found[3] is not None", "end=False"),
     Mutant(
         "counts an epoch from one too late",
@@ -208,3 +208,54 @@ MUTANTS = [
         "            if first < seq:",
     ),
 ]
+
+CHANNEL_MUTANTS = [
+    Mutant(
+        "goes on when the store is another one",
+        "return sentinel.state is State.OPEN and sentinel.store == publish.store",
+        "return sentinel.state is State.OPEN",
+    ),
+    Mutant(
+        "lets what comes after a failover begin one too low",
+        "grown(publish.epoch, sentinel.last_seq + 1)",
+        "grown(publish.epoch, sentinel.last_seq)",
+    ),
+    Mutant(
+        "begins anew under an epoch that was used",
+        "fenced = epoch == sentinel.epoch or sentinel.lineage.knows(epoch)",
+        "fenced = False",
+    ),
+    Mutant(
+        "opens no channel that was deleted",
+        "    if sentinel.state is not State.OPEN:\n        return True\n    return",
+        "    if sentinel.state is State.ABSENT:\n        return True\n    return",
+    ),
+    Mutant("looks up no keys", "seqs = {} if clear else dict(published)", "seqs = {}"),
+    Mutant(
+        "publishes twice what comes twice in one change",
+        "if publication.key not in seqs:",
+        "if publication.key not in published:",
+    ),
+    Mutant(
+        "names what is repeated by the epoch of today",
+        "after.lineage.id_at(seqs[each.key])",
+        "EventId(after.epoch, seqs[each.key])",
+    ),
+    Mutant(
+        "goes on with a channel that has expired",
+        "return Effect(after, batch, clear, ids,",
+        "return Effect(after, batch, False, ids,",
+    ),
+    Mutant("forgets no key", "            self._forget_keys()\n", ""),
+    Mutant(
+        "forgets for whom it was",
+        "{index: sorted(names) for index, names in batch.to.items()}",
+        "{}",
+    ),
+    Mutant(
+        "forgets which store it was",
+        "            sentinel.metadata,\n            sentinel.store,",
+        '            sentinel.metadata,\n            "",',
+    ),
+]
+"""Of what streams have nothing of: the channels' machine alone is to find them."""

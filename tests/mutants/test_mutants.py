@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .mutants import MUTANTS
+from .mutants import CHANNEL_MUTANTS, MUTANTS
 from .mutated import mutated
 
 WORLDS = 400
@@ -32,12 +32,17 @@ def rejected() -> str | None:
         _, broken = played(draw_script(seed))
         if broken is not None:
             return f"seed {seed}: {broken}"
-    for machine in (
+    return rejected_by(
         testing.LogMachine,
         testing.FollowerMachine,
         testing.ProducerMachine,
         testing.CursorMachine,
-    ):
+    )
+
+
+def rejected_by(*machines) -> str | None:
+    """Return what one of some machines says against the core that can be imported now."""
+    for machine in machines:
         try:
             run_state_machine_as_test(machine, settings=KIT)
         except Exception as error:  # noqa: BLE001 - whatever it is
@@ -51,5 +56,16 @@ def test_every_mutant_is_rejected(mutant):
         assert rejected() is not None, "it survives: what would have found it?"
 
 
+@pytest.mark.parametrize(
+    "mutant", CHANNEL_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-")
+)
+def test_every_mutant_of_a_channel_is_rejected(mutant):
+    with mutated(mutant.old, mutant.new):
+        from resumable_core import testing
+
+        assert rejected_by(testing.ChannelMachine) is not None, "it survives"
+
+
 def test_there_are_enough():
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    names = [mutant.name for mutant in (*MUTANTS, *CHANNEL_MUTANTS)]
+    assert len({*names}) == len(names) >= 20

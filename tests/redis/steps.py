@@ -2,11 +2,12 @@
 
 import math
 import re
+import secrets
 from pathlib import Path
 
 from anyio import fail_after, sleep
 
-from resumable_core import Claim, Finish, Message, Outcome, Retention
+from resumable_core import Claim, Finish, Message, Outcome, Publication, Publish, Retention
 from resumable_core.testing import append
 
 LEASE, KEEP = 100.0, 1000.0
@@ -22,6 +23,13 @@ def claim(epoch="a", *, lease=LEASE, keep=KEEP, count=100_000, size=2**26, age=N
 def texts(first_seq, *data, epoch="a"):
     """Return the append of some messages."""
     return append(epoch, first_seq, map(Message, data))
+
+
+def publish(*data, keys=None, count=100_000, keep=KEEP, **kwargs):
+    """Return one attempt to publish some messages, each under itself as the key."""
+    items = zip(keys or data, data, strict=True)
+    publications = tuple(Publication(Message(each), key) for key, each in items)
+    return Publish(secrets.token_hex(8), publications, Retention(count, keep=keep, **kwargs))
 
 
 async def started(backend, stream_id, *data, epoch="a", **kwargs):

@@ -13,8 +13,6 @@ from resumable_core import (
     Batch,
     Claim,
     Delete,
-    Event,
-    EventId,
     Finish,
     Interrupted,
     Observe,
@@ -117,7 +115,7 @@ def entry(server, record, first=2):
     server.run("XADD", KEYS.log, "2-0", *fields)
 
 
-BATCH = json.loads(encode_batch(Batch((Event(EventId("a", 2), "two"),), 3, 3, 3, 0.0)))
+BATCH = json.loads(encode_batch(Batch("a", 2, ("two",), 3, 3, 3, 0.0)))
 SPOILT_LOGS = {
     "a string": lambda server: replace_key(server, KEYS.log, "SET", "text"),
     "a hash": lambda server: replace_key(server, KEYS.log, "HSET", "a", "b"),

@@ -14,6 +14,7 @@ from resumable_io import Streams
 from resumable_io.redis import RedisBackend
 from resumable_io.redis._keys import keys_of
 from resumable_io.redis._slots import read_slots, slot_of
+from tests.redis.channel_traffic import channel_traffic
 from tests.redis.conftest import CLUSTER_PAIRS
 from tests.redis.server import free_port
 from tests.redis.steps import PATIENCE, data, documented_permissions, hear, started, texts, wait_for
@@ -190,15 +191,31 @@ async def test_slots_move_while_streams_run(start_cluster, pair):
         assert not any(story.notices for story in running.history.stories)
 
 
-async def move(cluster, log, running):
-    """Move the slot of a stream to the next node."""
+async def test_the_slot_of_a_channel_moves(start_cluster, pair):
+    """Its new master has another memory: the channel goes on in another epoch, and is whole."""
+    cluster = start_cluster()
+    async with (
+        two_processes(pair, cluster.url, cluster.url) as processes,
+        channel_traffic(*processes) as running,
+    ):
+        (log,) = logs(cluster)
+        for _ in range(2):
+            await move(cluster, log, running, "log", "keys", "sentinel")
+        assert not any(story.notices for story in running.history.stories)
+    assert len({id.epoch for id in running.history.told.values()}) == 3
+
+
+async def move(cluster, log, running, *kinds):
+    """Move the slot of a stream to the next node: some of its keys, then the last one."""
+    (*first, last) = kinds or ("log", "sentinel")
     source = cluster.owner_of(log)
     target = cluster.masters[(cluster.masters.index(source) + 1) % len(cluster.masters)]
     cluster.begin_to_move(slot_of(log), source, target)
     await running.progress(events=1)
-    cluster.move_key(log, source, target)
-    await sleep(LEASE / 5)  # nothing can be done meanwhile but to ask again
-    cluster.move_key(log.replace(":log", ":sentinel"), source, target)
+    for kind in first:
+        cluster.move_key(log.replace(":log", f":{kind}"), source, target)
+        await sleep(LEASE / 5)  # nothing can be done meanwhile but to ask again
+    cluster.move_key(log.replace(":log", f":{last}"), source, target)
     await running.progress(events=1)  # by asking where the slot is going to be
     cluster.end_moving(slot_of(log), target)
     await running.progress(events=1)
@@ -231,6 +248,19 @@ async def test_a_master_hangs(start_cluster, pair):
                     assert await data(backend, stream_id) == ["one"]
                 assert appended == others
         assert appended == [*others, IDS[0]]
+
+
+async def test_the_master_of_a_channel_dies(start_cluster, pair):
+    """What its replica has not got is lost; but its ids are, too."""
+    cluster = start_cluster(replicas=True)
+    async with (
+        two_processes(pair, cluster.url, cluster.url) as processes,
+        channel_traffic(*processes) as running,
+    ):
+        running.history.keeps = False
+        cluster.owner_of(logs(cluster)[0]).kill()
+        await running.until(cluster.is_ready, "the cluster is whole again")
+        await running.progress()
 
 
 async def test_a_master_dies(start_cluster, pair):

@@ -244,6 +244,9 @@ NEEDED = [
     "hmget",
     "xrange",
     "time",
+    "info",
+    "zadd",
+    "zscore",
 ]
 
 

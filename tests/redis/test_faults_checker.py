@@ -10,7 +10,8 @@ import re
 import pytest
 
 from resumable_core import End, Event, EventId, Gap, GapReason, Outcome, Reset, ResetReason
-from tests.redis.history import History, message
+from tests.redis.channel_traffic import CHANNEL, ChannelHistory
+from tests.redis.history import History, Story, message
 
 
 def told(story):
@@ -96,3 +97,75 @@ def test_a_store_that_forgot_may_hold_less_than_it_acknowledged():
 
 def test_what_was_not_acknowledged_may_be_missing_at_the_end():
     history_of("1 2 3 lost3", acked=3).check()
+
+
+# Channels: `a1`, `b1` are what two writers have published, `a2@4` is a's second message at place 4.
+
+
+def published(story, epoch="e"):
+    """Yield what a story tells; a word without a place stands at the next one."""
+    seq = 0
+    for word in story.split():
+        if word == "reset":
+            seq = 0
+            yield Reset(EventId(epoch, 0), ResetReason.RESTARTED)
+            continue
+        what, _, place = word.partition("@")
+        seq = int(place or seq + 1)
+        if what == "gap":
+            yield Gap(EventId(epoch, seq), GapReason.LOST)
+        else:
+            yield Event(EventId(epoch, seq), f"{what[0]}:{what[1:]}")
+
+
+def channel_of(*stories, told="a1 b1 a2 b2 a3", keeps=True):
+    records = [*published(told)]
+    by_message = {event.data: event.id for event in records}
+    history = ChannelHistory(keeps, by_message, {*by_message})
+    for number, story in enumerate(stories):
+        history.stories.append(Story(CHANNEL, f"subscriber {number}", [*published(story)]))
+    return history
+
+
+@pytest.mark.parametrize(
+    "stories",
+    [
+        ("a1 b1 a2 b2 a3",),
+        ("a1 b1 a2 b2 a3", "a1 gap@3 b2 a3", "gap@4 a3", "a1 b1", ""),
+        ("a1 b1 reset a1 b1 a2 b2 a3",),
+    ],
+)
+def test_it_finds_nothing_where_a_channel_is_right(stories):
+    channel_of(*stories).check()
+
+
+@pytest.mark.parametrize(
+    ("stories", "wrong"),
+    [
+        (("a1 b1 b2@4 a3@5",), "silently lost"),
+        (("b1@2",), "silently lost"),
+        (("a1 b1 a3@3",), "silently lost"),
+        (("a1 b1 b1 a2",), "repeated, or out of order"),
+        (("a1 a2@3 b1@2",), "repeated, or out of order"),
+        (("a1 b1 a2 b2 a3 a1",), "given another id"),
+        (("a1 b1 b2@3",), "the id was given to other content"),
+        (("a1 b1 a2 b2 a3 c1",), "nobody has sent this"),
+        (("a1 b1 gap@1",), "nothing is missing there"),
+    ],
+)
+def test_it_finds_what_is_wrong_with_a_channel(stories, wrong):
+    assert wrong in "\n".join(channel_of(*stories).broken())
+
+
+def test_no_two_writers_are_told_one_id():
+    assert "the same id" in "\n".join(channel_of(told="a1 b1@1").broken())
+
+
+def test_a_store_that_forgot_may_give_what_is_published_again_another_id():
+    """But never an id to other content."""
+    again = [*published("b1 a2", epoch="f")]
+    history = channel_of("a1 b1 reset", keeps=False)
+    history.stories[0].records += again
+    history.check()
+    broken = "\n".join(channel_of("a1 b1 reset b1@1", keeps=False).broken())
+    assert "other content" in broken

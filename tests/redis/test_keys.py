@@ -70,7 +70,7 @@ def test_no_two_streams_share_a_name(prefix, stream_id, other_prefix, other_id):
 
 @given(prefixes, ids)
 def test_no_two_kinds_share_a_name(prefix, stream_id):
-    assert len(set(names(prefix, stream_id))) == len(KINDS) == 4
+    assert len(set(names(prefix, stream_id))) == len(KINDS) == 5
 
 
 @given(prefixes, ids, prefixes)

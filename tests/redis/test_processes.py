@@ -172,6 +172,15 @@ def workers(shared_redis_server):
         yield get
 
 
+KINDS = [*PAIRS, "uvloop-redis-py"]
+
+
+@pytest.fixture
+def four(workers):
+    """Four processes, each of another kind."""
+    return [workers(kind, 1)[0] for kind in KINDS]
+
+
 @pytest.fixture(params=PAIRS)
 def two(request, workers):
     """Two processes of one kind."""
@@ -283,12 +292,10 @@ def test_a_producer_that_is_frozen_past_its_lease(two, stream_id):
     assert whole.startswith(sleeper.text(own))
 
 
-def test_four_processes_ask_for_one_stream(workers, stream_id):
+def test_four_processes_ask_for_one_stream(four, stream_id):
     """Law 4: a hundred start or resume it at once, in processes of four kinds; its source runs
     once, and all get the same whole text.
     """
-    kinds = [*PAIRS, "uvloop-redis-py"]
-    four = [workers(kind, 1)[0] for kind in kinds]
     names = [worker.do("ask", stream_id, times=25) for worker in four]
     texts, begun = [], 0
     for worker, name in zip(four, names, strict=True):
@@ -296,3 +303,44 @@ def test_four_processes_ask_for_one_stream(workers, stream_id):
         begun += sum(line.get("source") == "begun" for line in worker.told(name))
     assert texts == [words("w", 1, 30)] * 100
     assert begun == 1
+
+
+WRITERS, EACH = 8, 50
+"""Tasks of one process that publish to one channel, and messages of each."""
+
+
+@pytest.mark.parametrize("killing", [False, True], ids=["", "connections-are-killed"])
+def test_four_processes_publish_to_one_channel(
+    four, workers, stream_id, shared_redis_server, killing
+):
+    """Laws 1, 3 and 6: to whoever subscribes, wherever, no event is lost, repeated or out
+    of order, each comes under the id that its writer was told, and a writer's own in their order.
+    """
+    count = len(four) * WRITERS * EACH
+    others = [workers(kind, 2)[1] for kind in PAIRS]
+    early = [(each, each.do("subscribe", stream_id, count=count)) for each in (*others, four[0])]
+    for worker, name in early:
+        worker.hear(name, "following")
+    writing = [
+        (worker, worker.do("publish", stream_id, word=f"w{number}", writers=WRITERS, count=EACH))
+        for number, worker in enumerate(four)
+    ]
+    late = [(each, each.do("subscribe", stream_id, count=count)) for each in others]
+    if killing:
+        for kind in ("normal", "pubsub") * 3:
+            time.sleep(0.05)  # a while in which they get on
+            shared_redis_server.run("CLIENT", "KILL", "TYPE", kind)
+    told = {}
+    for worker, name in writing:
+        told |= worker.hear(name, "ids")["ids"]
+    assert len(told) == count
+    for worker, name in (*early, *late):
+        records = worker.hear(name, "records")["records"]
+        assert {text: id for id, text in records} == told
+        assert [int(id.partition("-")[2]) for id, _ in records] == [*range(1, count + 1)]
+        assert len({id.partition("-")[0] for id, _ in records}) == 1
+        for writer in {text.partition(":")[0] for text in told}:
+            numbers = [
+                text.partition(":")[2] for _, text in records if text.startswith(f"{writer}:")
+            ]
+            assert numbers == [*map(str, range(1, EACH + 1))]

@@ -1,4 +1,4 @@
-"""`min_replicas`: a claim and an end count when so many replicas have got them."""
+"""`min_replicas`: claims, ends and publications count when so many replicas have got them."""
 
 import pytest
 from anyio import create_task_group, fail_after
@@ -12,6 +12,7 @@ from tests.redis.steps import (
     claim,
     data,
     documented_permissions,
+    publish,
     started,
     texts,
     wait_for,
@@ -112,6 +113,20 @@ async def test_a_stream_that_waits_for_its_replica(make_backend, master, replica
             await wait_for(lambda: record(master, "x"))
         assert not received
     assert received == [["one ", "two"]]
+
+
+async def test_a_publication_counts_when_a_replica_has_it(backend, replica):
+    """And when it is published again, which finds it, no sooner."""
+    (one,) = await backend.publish("c", publish("one"))
+    assert record(replica, "c")
+    with replica.frozen(), pytest.raises(BackendUnavailable, match="0 of 1"):
+        await backend.publish("c", publish("two"))
+    with replica.frozen(), pytest.raises(BackendUnavailable, match="0 of 1"):
+        await backend.publish("c", publish("two"))
+    (two,) = await backend.publish("c", publish("two"))
+    assert (two.epoch, two.seq) == (one.epoch, 2)
+    keys = keys_of("app", "c")
+    assert replica.run("ZCARD", keys.published) == replica.run("XLEN", keys.log) == 2
 
 
 async def test_the_commands_of_the_docs_suffice(open_backend, master, replica):

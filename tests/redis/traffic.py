@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import coredis
@@ -121,6 +121,18 @@ async def traffic(*processes: Streams, count: int = 3):
     running.history.check()
 
 
+async def waited(
+    condition: Callable[[], bool], what: str, lines: Callable[[], Iterable[str]]
+) -> None:
+    """Wait for a condition; fail when it takes too long, with lines that say why."""
+    try:
+        with fail_after(PATIENCE):
+            while not condition():
+                await sleep(POLL)
+    except TimeoutError:
+        raise AssertionError("\n".join((f"waited in vain until {what}", *lines()))) from None
+
+
 class Traffic:
     """Keep streams running, and note what becomes of them."""
 
@@ -194,14 +206,12 @@ class Traffic:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition; fail when it takes too long, and say how far everybody got."""
-        try:
-            with fail_after(PATIENCE):
-                while not condition():
-                    await sleep(POLL)
-        except TimeoutError:
-            lines = [f"{each.stream_id}, {each}" for each in self.history.stories]
-            lines += [str(sent) for sent in self.history.sent]
-            raise AssertionError("\n".join((f"waited in vain until {what}", *lines))) from None
+
+        def lines() -> Iterable[str]:
+            yield from (f"{each.stream_id}, {each}" for each in self.history.stories)
+            yield from map(str, self.history.sent)
+
+        await waited(condition, what, lines)
 
     async def _produce(self, streams: Streams, sent: Sent, options, *, task_status) -> None:
         self._producing += 1

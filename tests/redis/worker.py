@@ -6,6 +6,8 @@ of that carries the same `"as"`. It ends when stdin does.
     start     a stream whose source yields `<word>1 `, `<word>2 `, … up to `count`, with a pause
     follow    a stream, from the beginning to the end
     ask       `times` tasks start or resume one stream at once, and read it to its end
+    publish   `writers` tasks publish `<word>-<writer>:1`, … up to `count` to a channel
+    subscribe to a channel, and receive `count` records
     stop, delete
 """
 
@@ -69,6 +71,31 @@ async def ask(streams, name, stream_id, times):
     tell(name, texts=texts)
 
 
+async def publish(channel, name, word, writers, count):
+    """Tell under which ids many have published."""
+    ids = {}
+
+    async def write(writer):
+        for number in range(1, count + 1):
+            text = f"{word}-{writer}:{number}"
+            ids[text] = str(await channel.publish(text))
+
+    async with create_task_group() as tasks:
+        for writer in range(writers):
+            tasks.start_soon(write, writer)
+    tell(name, ids=ids)
+
+
+async def receive(name, subscription, count):
+    """Tell what a subscription to a channel brings, as pairs of id and data or kind of record."""
+    records = []
+    while len(records) < count:
+        for record in await subscription.receive():
+            said = record.data if isinstance(record, Event) else type(record).__name__
+            records.append((str(record.id), said))
+    tell(name, records=records)
+
+
 async def do(streams, order):
     """Carry out one line."""
     name, stream_id = order["as"], order["id"]
@@ -84,6 +111,13 @@ async def do(streams, order):
                 await follow(name, subscription)
             case "ask":
                 await ask(streams, name, stream_id, order["times"])
+            case "publish":
+                channel = streams.channel(stream_id)
+                await publish(channel, name, order["word"], order["writers"], order["count"])
+            case "subscribe":
+                async with await streams.channel(stream_id).subscribe() as subscription:
+                    tell(name, following=stream_id)
+                    await receive(name, subscription, order["count"])
             case "stop":
                 await streams.stop(stream_id, order["reason"])
             case "delete":

@@ -1,6 +1,7 @@
 """The file: what it may be, what its errors say, and that nothing is forgotten in it."""
 
 import contextlib
+import secrets
 import sqlite3
 import time
 
@@ -18,6 +19,8 @@ from resumable_core import (
     Message,
     Observe,
     Outcome,
+    Publication,
+    Publish,
     Renew,
     Retention,
     State,
@@ -233,13 +236,14 @@ async def test_streams_survive_the_process(open_backend):
         assert (await streams.state("x")).metadata == {"owner": 1}
 
 
-async def test_what_has_expired_leaves_the_file(path, open_backend):
+async def test_what_has_expired_leaves_the_file(path, open_backend, monkeypatch):
     """Law 8: whoever writes removes some of it, though nobody asks for it again."""
     async with open_backend() as backend:
         for number in range(10):
-            await started(backend, f"x-{number}", *WHOLE, lease=0.01, keep=0)
+            await started(backend, f"x-{number}", *WHOLE, lease=10.0, keep=0)
         await started(backend, "stays", *WHOLE)
-        await sleep(0.05)
+        now = time.time()
+        monkeypatch.setattr(_clock.time, "time", lambda: now + 60)
         for _ in range(5):
             await backend.apply("stays", Renew("a"))
     with looking_into(path) as db:
@@ -255,6 +259,41 @@ async def test_a_log_that_is_trimmed_leaves_the_file(path, open_backend):
     with looking_into(path) as db:
         assert db.execute("SELECT count(*), min(last_seq) FROM batch").fetchone() == (5, 95)
         assert db.execute("SELECT count, size FROM stream").fetchone() == (5, 10)
+
+
+def publish(*data, count=100_000, keep=1000.0):
+    publications = tuple(Publication(Message(each), each) for each in data)
+    return Publish(secrets.token_hex(8), publications, Retention(count, keep=keep))
+
+
+async def test_keys_leave_the_file_with_their_events(path, open_backend):
+    """Law 8: when the log is trimmed, when the channel is deleted, and when it has expired."""
+    query = "SELECT stream.id, published.key, seq FROM published JOIN stream ON stream = stream.key"
+    async with open_backend() as backend:
+        for number in range(1, 101):
+            await backend.publish("c", publish(str(number), count=3))
+        for gone in ("deleted", "expired"):
+            await backend.publish(gone, publish("one", "two", keep=0.01))
+        await backend.apply("deleted", Delete())
+        await sleep(0.05)
+        await backend.publish("c", publish("100"))  # the turn of somebody else
+    with looking_into(path) as db:
+        assert db.execute(f"{query} ORDER BY seq").fetchall() == [
+            *(("c", str(number), number) for number in (98, 99, 100))
+        ]
+        assert db.execute("SELECT count(*) FROM published").fetchone() == (3,)
+
+
+async def test_a_file_without_keys_is_of_another_version(path, open_backend):
+    """One that was made before there were channels."""
+    async with open_backend():
+        pass
+    with looking_into(path) as db:
+        db.execute("DROP TABLE published")
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(BackendError, match="tables of version 1, but version 2 is expected"):
+        async with open_backend():
+            pass
 
 
 async def test_deleted_streams_leave_a_tombstone_and_no_text(path, open_backend):

@@ -1,6 +1,7 @@
 """Several real processes on one file: followed from here, and killed in the middle."""
 
 import contextlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,30 @@ async def test_another_process_is_followed(path):
                             last = batch.last_seq
                             batches += 1
     assert batches > 10
+
+
+PROCESSES, WRITERS, EACH = 4, 4, 10
+
+
+def test_many_processes_publish_to_one_channel(path):
+    """Laws 1, 3 and 6: no event is lost, repeated or out of order, whoever subscribes, and each has
+    the id that its writer was told.
+    """
+    worker, count = WORKER.with_name("channel_worker.py"), PROCESSES * WRITERS * EACH
+    with contextlib.ExitStack() as stack:
+        running = []
+        for number in range(PROCESSES):
+            numbers = [str(each) for each in (number, WRITERS, EACH, count)]
+            command = [sys.executable, str(worker), str(path), *numbers]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            running.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        told = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    ids = {text: id for each in told for text, id in each["ids"].items()}
+    assert len(ids) == count
+    for each in told:
+        assert {text: id for id, text in each["records"]} == ids
+        assert [int(id.partition("-")[2]) for id, _ in each["records"]] == [*range(1, count + 1)]
+        for writer in {text.partition(":")[0] for text in ids}:
+            own = [text for _, text in each["records"] if text.startswith(f"{writer}:")]
+            assert own == [f"{writer}:{number}" for number in range(1, EACH + 1)]

@@ -92,10 +92,21 @@ from resumable_io.ai_sdk import (
     ui_message,
 )
 from resumable_io.asgi import drain_on_sigterm, last_event_id, shutdown_trigger, status_of
+from resumable_io.channels import (
+    ChannelLimits,
+    Connection,
+    Forbidden,
+    Principal,
+    Unauthorized,
+    bearer,
+    cookie,
+)
+from resumable_io.channels import channel_endpoint as asgi_channel_endpoint
 from resumable_io.starlette import (
     EventStreamResponse,
     TextStreamResponse,
     UIMessageStreamResponse,
+    channel_endpoint,
     exception_handlers,
 )
 
@@ -257,7 +268,7 @@ def told(record: Record) -> str:
     match record:
         case Event(id, data, type):
             return f"{id} {type} {data if isinstance(data, str) else data.decode()}"
-        case Gap(reason=GapReason.TRIMMED | GapReason.LOST | GapReason.BINARY):
+        case Gap(reason=GapReason.TRIMMED | GapReason.LOST | GapReason.BINARY | GapReason.BEHIND):
             return "gap"
         case Reset(reason=reason):
             assert_type(reason, ResetReason)
@@ -388,6 +399,58 @@ async def asgi(scope: plain.Scope, receive: plain.Receive, send: plain.Send) -> 
 async def hypercorn() -> None:
     trigger = shutdown_trigger(streams)
     await trigger()
+
+
+# -- Channels ------------------------------------------------------------------------------------
+
+
+async def publish() -> None:
+    channel = streams.channel("news", retention=Retention(count=10))
+    assert_type(await channel.publish({"a": 1}, to="ann", key="k"), EventId)
+    await channel.publish(Message("text", "note"), to=["ann", "bob"])
+    subscription = await channel.subscribe("a-1", recipient={"ann"}, replay=100)
+    assert_type(subscription, Subscription)
+    assert_type(channel.subscriptions, int)
+
+
+ANN = Principal("ann", {"ann"}, may_publish=True, expires_at=1.5e9)
+
+
+def allow(connection: Connection, channel: str) -> Principal | None:
+    assert_type(connection.cookies, Mapping[str, str])
+    assert_type(connection.client, tuple[str, int] | None)
+    if channel == "secret":
+        raise Forbidden
+    if "authorization" not in connection.headers:
+        raise Unauthorized("a password is needed", challenge="Basic")
+    return ANN if connection.query else None
+
+
+async def find(secret: str) -> Principal | None:
+    return {"secret": ANN}.get(secret)
+
+
+async def by_cookie(connection: Connection, channel: str) -> Principal | None:
+    principal = await cookie("session", find, "https://app.example")(connection, channel)
+    assert_type(principal, Principal)
+    return principal if channel == principal.name else None
+
+
+channels = [
+    Route(
+        "/a/{channel}",
+        channel_endpoint(
+            streams,
+            allow,
+            authorize_publish=by_cookie,
+            limits=ChannelLimits(replay=5),
+            start="live",
+        ),
+    ),
+    Route("/b/{channel}", asgi_channel_endpoint(streams, bearer({"token": ANN}), heartbeat=5)),
+    Route("/c/{channel}", channel_endpoint(streams, bearer(find), headers={"x-a": "b"}, retry=5)),
+]
+FastAPI().add_api_route("/{channel}", channel_endpoint(streams, allow), methods=["GET"])
 
 
 # -- Core ---------------------------------------------------------------------------------------

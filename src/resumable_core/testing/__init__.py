@@ -11,6 +11,7 @@ Needs Hypothesis: `pip install "resumable-io[testing]"`.
 """
 
 from .changes import Plan, append, copy_of, logs, pauses, plans, sentinels
+from .machines.channel import ChannelMachine
 from .machines.cursor import CursorMachine
 from .machines.follower import FollowerMachine
 from .machines.log import LogMachine
@@ -48,6 +49,7 @@ __all__ = [
     "LONE_SURROGATES",
     "NASTY_BYTES",
     "NASTY_TEXTS",
+    "ChannelMachine",
     "CursorMachine",
     "FollowerMachine",
     "LogMachine",

@@ -146,4 +146,4 @@ def sentinels() -> st.SearchStrategy[tuple[Sentinel, float]]:
 
 def copy_of(log: EventLog) -> EventLog:
     """Return a log that does not change with `log`."""
-    return dataclasses.replace(log, batches=[*log.batches])
+    return dataclasses.replace(log, batches=[*log.batches], keys={**log.keys})

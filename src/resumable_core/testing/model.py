@@ -18,6 +18,7 @@ from resumable_core import (
     Finish,
     Message,
     Observe,
+    Publish,
     Recover,
     Renew,
     Stop,
@@ -135,6 +136,8 @@ class Model:
                 )
                 fits = bool(rows) and rows[0].seq == self.last_seq + 1
                 return self.alive(now, rows=self.rows + rows) if fits else self
+            case Publish():
+                raise NotImplementedError("channels have a machine of their own")
 
     def claimed(self, claim: Claim, now: float) -> Model:
         if claim.epoch == self.epoch:

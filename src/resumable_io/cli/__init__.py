@@ -5,11 +5,17 @@
     store.py        `resumable list`, `state`, `stop`, `delete`
     serve.py        `resumable serve`: an HTTP server for streams
     _service.py     its web application
+    relay.py        `resumable relay`: resumption in front of a server that has none
+    _relay.py       its web application
+    _forwarding.py  one request to that server
+    _provider_wire  a stream as that server would send it
+    _serving.py     running a web application
     _store.py       the options that these share
     _input.py       input in pieces
     _exits.py       exit codes, and one line that says what went wrong
     demo.py         `resumable demo`: a chat page whose answers survive anything
     _app.py         the demo's web application
+    _lobby.py       its channel
     _plugs.py       cutting open responses in the middle
     _answers.py     where its answers come from: a recording, the built-in text, a real model
     _providers.py   which part of a model provider's chunk is text
@@ -46,6 +52,7 @@ def _command() -> typer.Typer:
 
     from resumable_io.cli.demo import demo
     from resumable_io.cli.publish import publish
+    from resumable_io.cli.relay import relay
     from resumable_io.cli.serve import serve
     from resumable_io.cli.store import delete, list_streams, state, stop
     from resumable_io.cli.tail import tail
@@ -58,6 +65,6 @@ def _command() -> typer.Typer:
     )
     app.callback(help="Answers that survive a refresh.")(lambda: None)
     app.command("list")(list_streams)
-    for command in (publish, tail, state, stop, delete, serve, demo):
+    for command in (publish, tail, state, stop, delete, serve, relay, demo):
         app.command()(command)
     return app

@@ -1,4 +1,4 @@
-"""The demo's web application: a chat in which every answer is a stream."""
+"""The demo's web application: a chat in which every answer is a stream, and a channel."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from resumable_io import Event, StreamNotFound, Streams
 from resumable_io.asgi import drain_on_sigterm
 from resumable_io.cli._answers import Answers, Turn
+from resumable_io.cli._lobby import lobby_routes
 from resumable_io.cli._plugs import PluggedResponse, Plugs
 from resumable_io.starlette import exception_handlers
 
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
 PAGE: Final = {
     "index.html": "text/html; charset=utf-8",
+    "lobby.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "chat.js": "text/javascript; charset=utf-8",
     "answer.js": "text/javascript; charset=utf-8",
     "status.js": "text/javascript; charset=utf-8",
+    "lobby.js": "text/javascript; charset=utf-8",
     "markdown.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -166,9 +169,11 @@ def demo_app(
 
     return Starlette(
         routes=[
-            Route("/", _page),
+            Route("/", _chat_page),
+            Route("/lobby", _lobby_page),
             Route("/page/{name}", _page),
             *Chats(service, answers, watch).routes(),
+            *lobby_routes(service),
         ],
         exception_handlers=exception_handlers,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))],
@@ -176,8 +181,21 @@ def demo_app(
     )
 
 
+async def _chat_page(request: Request) -> Response:
+    del request
+    return _file("index.html")
+
+
+async def _lobby_page(request: Request) -> Response:
+    del request
+    return _file("lobby.html")
+
+
 async def _page(request: Request) -> Response:
-    name: str = request.path_params.get("name", "index.html")
+    return _file(request.path_params["name"])
+
+
+def _file(name: str) -> Response:
     if name not in PAGE:
         raise HTTPException(404)
     content = files("resumable_io.cli").joinpath("page", name).read_bytes()

@@ -6,6 +6,9 @@ GET     /streams/{id}/state   its state
 POST    /streams/{id}/stop    stop it
 DELETE  /streams/{id}         remove it
 GET     /streams              the states of all, one JSON object a line
+POST    /channels/{name}      publish to a channel: JSON in, 202 with the event id
+GET     /channels/{name}      subscribe, without an end; as a recipient with ?as=
+DELETE  /channels/{name}      forget what it holds
 GET     /health               204 while requests are welcome, 503 while draining; no token
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 from starlette.applications import Starlette
@@ -23,12 +26,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from resumable_core import Fenced, InvalidMessage, StreamNotFound
 from resumable_io import SourceError, Streams
 from resumable_io.asgi import drain_on_sigterm
+from resumable_io.cli._channel_routes import channel_routes
 from resumable_io.cli._input import Cut, pieces
 from resumable_io.cli._store import described
 from resumable_io.starlette import EventStreamResponse, TextStreamResponse, exception_handlers
@@ -52,6 +56,7 @@ class Service:
             Route("/streams/{id}", self.follow),
             Route("/streams/{id}/state", self.state),
             Route("/streams/{id}/stop", self.stop, methods=["POST"]),
+            *channel_routes(self._streams),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -127,13 +132,14 @@ class Service:
 class BearerTokens:
     """Let in who brings one of the tokens; everybody may ask for the health."""
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[bytes]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Sequence[bytes], health: str) -> None:
         self._app = app
         self._tokens = tokens
+        self._health = health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it by a 401."""
-        if scope["type"] == "http" and scope["path"] != "/health" and not self._knows(scope):
+        if scope["type"] == "http" and scope["path"] != self._health and not self._knows(scope):
             refusal = Response("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
             await refusal(scope, receive, send)
         else:
@@ -150,19 +156,36 @@ def service_app(
     streams: Streams, *, tokens: Sequence[bytes] = (), allowed_hosts: Sequence[str] = ("*",)
 ) -> Starlette:
     """Return the ASGI application, whose lifespan runs the streams. No tokens: all are let in."""
+    routes = Service(streams).routes()
+    return guarded_app(streams, routes, tokens=tokens, allowed_hosts=allowed_hosts)
+
+
+def guarded_app(
+    streams: Streams,
+    routes: Sequence[BaseRoute],
+    *,
+    tokens: Sequence[bytes],
+    allowed_hosts: Sequence[str],
+    health: str = "/health",
+    using: AbstractAsyncContextManager[object] | None = None,
+) -> Starlette:
+    """Return an application of these routes for those who know a token; no tokens: for all.
+
+    Its lifespan runs the streams, and around them what they are `using`.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        async with streams:
+        async with using or nullcontext(), streams:
             with drain_on_sigterm(streams):
                 yield
 
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))]
     if tokens:
-        middleware.append(Middleware(BearerTokens, tokens=tokens))
+        middleware.append(Middleware(BearerTokens, tokens=tokens, health=health))
     return Starlette(
-        routes=Service(streams).routes(),
+        routes=routes,
         exception_handlers=exception_handlers,
         middleware=middleware,
         lifespan=lifespan,

@@ -10,7 +10,7 @@ import typer
 
 from resumable_core import Sentinel
 from resumable_io import Streams
-from resumable_io.cli._exits import fail
+from resumable_io.cli._exits import EXIT_STORE, fail
 
 StreamId: TypeAlias = Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")]
 Redis: TypeAlias = Annotated[
@@ -18,7 +18,9 @@ Redis: TypeAlias = Annotated[
     typer.Option(metavar="URL", help="The store: Redis, at a URL such as redis://localhost:6379."),
 ]
 SQLite: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="The store: an SQLite file.")
+    # `readable=False`: that it is not is for us to say, in one line.
+    Path | None,
+    typer.Option(metavar="PATH", help="The store: an SQLite file.", readable=False),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Debug: TypeAlias = Annotated[
@@ -35,8 +37,11 @@ def store_url(redis: str | None, sqlite: Path | None) -> str:
 
 def looking_at(redis: str | None, sqlite: Path | None) -> Streams:
     """Return the streams of a store that is there: looking creates nothing, no file either."""
-    if sqlite is not None and redis is None and not sqlite.exists():
-        fail(f"no store at {sqlite}: there is no such file", 4)
+    if sqlite is not None and redis is None:
+        try:
+            sqlite.stat()
+        except OSError as error:
+            fail(f"no store at {sqlite}: {error.strerror}", EXIT_STORE)
     return Streams(store_url(redis, sqlite))
 
 

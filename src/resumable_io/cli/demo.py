@@ -36,7 +36,9 @@ def demo(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
     replay: Annotated[
         Path | None,
-        typer.Option(help="Replay a recorded provider stream, one JSON chunk a line."),
+        typer.Option(
+            help="Replay a recorded provider stream, one JSON chunk a line.", readable=False
+        ),
     ] = None,
     upstream: Annotated[
         str | None,
@@ -53,8 +55,8 @@ def demo(
     redis: Annotated[
         str | None,
         typer.Option(
-            help="Keep the answers in Redis, at a URL such as redis://localhost:6379, so that "
-            "several demos share them."
+            help="Keep the answers and the channel in Redis, at a URL such as "
+            "redis://localhost:6379, so that several demos share them."
         ),
     ] = None,
 ) -> None:

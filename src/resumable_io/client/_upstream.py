@@ -43,7 +43,7 @@ async def upstream(
     or breaks off. `limits` are those of `connect`, with 300 seconds of silence.
     """
     limits = limits or ReconnectLimits(idle=SILENCE, patience=60.0)
-    place = _Place()
+    place = Place()
     attempts = 0
     source = connect(
         url,
@@ -89,9 +89,11 @@ async def upstream(
 
 
 @dataclass(slots=True)
-class _Place:
+class Place:
     """Keep what the events tell of the answer as a whole."""
 
+    known: bool = False
+    """It looks like an answer of a provider, which says when it is complete."""
     complete: bool = False
     """Nothing more will come."""
     finishing: bool = False
@@ -102,6 +104,7 @@ class _Place:
     sequence: int = 0
 
     def take(self, event: ServerSentEvent) -> None:
+        """Look at the next event."""
         if event.data.strip() == "[DONE]":
             self.complete = self.finishing = True
             return
@@ -109,6 +112,11 @@ class _Place:
             chunk: Any = json_module.loads(event.data)
         except (ValueError, RecursionError):
             return
+        match chunk:
+            case {"choices": list()} | {"type": "response.created" | "message_start"}:
+                self.known = True
+            case _:
+                pass
         match chunk:
             case {"type": "response.created", "response": {"id": str(id), "background": True}}:
                 self.response = id if id.replace("_", "").replace("-", "").isalnum() else None

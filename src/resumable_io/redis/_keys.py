@@ -18,6 +18,8 @@ class Keys:
 
     sentinel: str
     log: str
+    published: str
+    """The keys under which something was published to a channel."""
     live: str
     """Channel of the batches."""
     state: str
@@ -27,7 +29,9 @@ class Keys:
 def keys_of(prefix: str, stream_id: str) -> Keys:
     """Return the names of a stream's keys and channels."""
     base = f"{encoded(prefix)}:{{{encoded(stream_id)}}}"
-    return Keys(f"{base}:sentinel", f"{base}:log", f"{base}:live", f"{base}:state")
+    return Keys(
+        *(f"{base}:sentinel", f"{base}:log", f"{base}:keys", f"{base}:live", f"{base}:state")
+    )
 
 
 def encoded(text: str) -> str:

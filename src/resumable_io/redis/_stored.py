@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from anyio import current_time
@@ -49,6 +50,10 @@ class Stored:
     token: str
     clock: float
     """Seconds that the store's clock is ahead of the event loop's."""
+    store: str = ""
+    """What the server's memory goes back to; asked for where something is published."""
+    published: Mapping[str, int] = field(default_factory=dict[str, int])
+    """At which seqs a channel holds what was published under some keys."""
 
     def now(self) -> float:
         """Return what the store's clock shows now."""
@@ -56,18 +61,26 @@ class Stored:
 
 
 def commit_call(
-    keys: Keys, before: Stored, token: str, effect: Effect, now: float, *, publish: str
+    keys: Keys,
+    before: Stored,
+    token: str,
+    effect: Effect,
+    *,
+    now: float,
+    publish: str,
+    wanted: Sequence[str] = (),
 ) -> Call:
     """Return the call that puts `effect` in the place of what was there `before`.
 
-    `publish` is the command with which the script tells of it.
+    `publish` is the command with which the script tells of it. `wanted` are the keys under which
+    something is published to a channel.
     """
     sentinel, batch = effect.sentinel, effect.batch
     old, gone, kept = before.sentinel, sentinel.state is State.ABSENT, sentinel.retention
     changed = (old.state, old.epoch) != (sentinel.state, sentinel.epoch)
     return Call(
         COMMIT,
-        (keys.sentinel, keys.log),
+        _names(keys, channel=bool(wanted) or old.state is State.OPEN),
         (
             before.token,
             token,
@@ -85,6 +98,13 @@ def commit_call(
             publish,
             keys.live if batch else "",
             keys.state if changed and not gone else "",
+            before.store,
+            _json(
+                [
+                    (key, str(before.published.get(key, "")), str(effect.keys.get(key, "")))
+                    for key in wanted
+                ]
+            ),
         ),
     )
 
@@ -92,12 +112,12 @@ def commit_call(
 def read_call(keys: Keys, after: int, limit: int) -> Call:
     """Return the call that reads the sentinel and at most `limit` events after the seq `after`."""
     most = 0 if after == TOP else limit
-    return Call(READ, (keys.sentinel, keys.log), (after, most, PAGE_BYTES))
+    return Call(READ, _names(keys), (after, most, PAGE_BYTES, ""))
 
 
-def look_call(keys: Keys) -> Call:
-    """Return the call that reads the sentinel alone."""
-    return Call(READ, (keys.sentinel, keys.log), (TOP, 0, 0))
+def look_call(keys: Keys, wanted: Sequence[str] = ()) -> Call:
+    """Return the call that reads the sentinel alone, and of a channel, the seqs of some keys."""
+    return Call(READ, _names(keys, channel=bool(wanted)), (TOP, 0, 0, _json(wanted)))
 
 
 def clock_ahead(now: int) -> float:
@@ -105,18 +125,24 @@ def clock_ahead(now: int) -> float:
     return now / 1000 - current_time()
 
 
-def stored(keys: Keys, found: Sequence[Any]) -> Stored:
-    """Return what the scripts have found. Raises `BackendError` for what is not ours."""
-    now, token, record, lease, ttl = found
+def stored(keys: Keys, found: Sequence[Any], wanted: Sequence[str] = ()) -> Stored:
+    """Return what the scripts have found, asked for the keys `wanted`.
+
+    Raises `BackendError` for what is not ours.
+    """
+    now, token, record, lease, ttl, store, seqs = found
     clock = clock_ahead(now)
+    asked = zip(wanted, seqs, strict=True) if store else ()
+    with _reading(keys.published):
+        of_channel = (store.decode(), {key: int(seq) for key, seq in asked if seq})
     if ttl == NO_KEY:
-        return Stored(ABSENT, "", clock)
+        return Stored(ABSENT, "", clock, *of_channel)
     expires_at = math.inf if ttl < 0 else (now + ttl) / 1000
     with _reading(keys.sentinel):
         if not token:
             raise ValueError("it has no token")
         sentinel = decode_sentinel(record, lease_until=int(lease) / 1000, expires_at=expires_at)
-        return Stored(sentinel, token.decode(), clock)
+        return Stored(sentinel, token.decode(), clock, *of_channel)
 
 
 def page_read(keys: Keys, sentinel: Sentinel, found: Sequence[Any], after: int, limit: int) -> Page:
@@ -145,6 +171,19 @@ def _reading(key: str) -> Generator[None]:
         yield
     except (ForeignData, ValueError) as error:
         raise BackendError(f"foreign data in {key}: {error}") from error
+
+
+def _names(keys: Keys, *, channel: bool = False) -> Sequence[str]:
+    """Return what is to be named to a script.
+
+    While a slot of a cluster moves, a key that is not there would keep a script from running.
+    """
+    return (keys.sentinel, keys.log, *([keys.published] if channel else ()))
+
+
+def _json(things: Sequence[object]) -> bytes:
+    """Return what a script reads as JSON; nothing where there is nothing to read."""
+    return json.dumps(things, ensure_ascii=False).encode() if things else b""
 
 
 def _milliseconds(seconds: float) -> int:

@@ -24,6 +24,10 @@ CALLS_PER_ROUND_TRIP: Final = 512
 """More would make the first wait for the last."""
 
 
+ATTEMPTS: Final = 50
+"""Times that a change is decided anew because another one came first."""
+
+
 class _Pending:
     __slots__ = ("call", "done", "reply", "wanted")
 

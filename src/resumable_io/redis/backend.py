@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -25,12 +25,15 @@ from resumable_core import (
     BackendUnavailable,
     Change,
     Claim,
+    EventId,
     Finish,
     InvalidInput,
     Message,
     Observe,
     Outcome,
     Page,
+    Publication,
+    Publish,
     Renew,
     Retention,
     Sentinel,
@@ -45,6 +48,7 @@ from ._drivers import driver_for
 from ._feed import LiveFeed
 from ._keys import Keys, encoded, keys_of
 from ._port import REPLY_TIMEOUT, Command, Driver
+from ._publishing import Publishing
 from ._scan import Scan
 from ._stored import (
     Stored,
@@ -56,14 +60,11 @@ from ._stored import (
     read_call,
     stored,
 )
-from ._writer import Lanes
+from ._writer import ATTEMPTS, Lanes
 
 HINT: Final = (
     "is the address right, do both sides use TLS (rediss://) or neither, and may this user publish?"
 )
-
-ATTEMPTS: Final = 50
-"""Times that a change is decided anew because another one came first."""
 
 
 class RedisBackend(Backend):
@@ -74,8 +75,9 @@ class RedisBackend(Backend):
                     where that is and how to connect: the connections to its nodes are our own.
     `prefix`        begins the names of all keys and channels: one for each application
     `timeout`       seconds for which Redis may take to answer, or to be connected to (5)
-    `min_replicas`  replicas that must have got a claim or an end before it counts (0); where they
-                    have not within a second, it is tried again, for as long as an outage may take
+    `min_replicas`  replicas that must have got a claim, an end or a publication before it counts
+                    (0); where they have not within a second, it is tried again, for as long as an
+                    outage may take
 
     URLs are `redis://host:port/0`, `unix:///path`, `redis+cluster://host:port,host:port` and
     `redis+sentinel://host:port,host:port/service`; with `rediss` for TLS.
@@ -107,6 +109,7 @@ class RedisBackend(Backend):
         self._appends: Lanes
         self._others: Lanes
         self._replicated: Lanes | None = None
+        self._publishing: Publishing
         self._feed: LiveFeed
 
     async def __aenter__(self) -> Self:
@@ -121,10 +124,14 @@ class RedisBackend(Backend):
             self._stack.callback(tasks.cancel_scope.cancel)
             self._appends = Lanes(self._driver, self._timeout, tasks)
             self._others = Lanes(self._driver, self._timeout, tasks)
+            self._publishing = Publishing(self._driver, self._others, self._appends)
             tasks.start_soon(self._feed.run)
             await self._probe()  # not in need of replicas: who only reads gets along without
             if self._min_replicas:
                 self._replicated = Lanes(self._driver, self._timeout, tasks, self._min_replicas)
+                self._publishing = Publishing(
+                    self._driver, self._others, self._replicated, replicated=True
+                )
         except BaseException as error:
             await self._close(error)
             raise
@@ -149,7 +156,8 @@ class RedisBackend(Backend):
     async def _probe(self) -> None:
         """Do once what will be done all the time: what is not allowed here shows now.
 
-        Raises `BackendError`. The stream that it makes has an id that is none, and is gone at once.
+        Raises `BackendError`. The stream and the channel that it makes have ids that are none, and
+        are gone at once.
         """
         try:
             with fail_after(self._timeout):
@@ -164,14 +172,19 @@ class RedisBackend(Backend):
 
     async def _try_everything(self) -> None:
         stream_id = f"\n{secrets.token_hex(8)}"
-        keys = keys_of(self._prefix, stream_id)
+        channel_id = f"{stream_id}-channel"
+        made = [keys_of(self._prefix, each) for each in (stream_id, channel_id)]
+        short = Retention(keep=self._timeout)
         try:
             await self.apply(stream_id, Claim("probe", self._timeout / 2, Retention(keep=0)))
             async with self.follow(stream_id, events=True) as feed:
                 await self.apply(stream_id, Append("probe", 1, (Message(""),), 0))
                 await self.apply(stream_id, Finish("probe", Outcome.DONE, 1))
                 await feed.receive()
-            last: list[Command] = [("UNLINK", key) for key in (keys.sentinel, keys.log)]
+            probe = Publication(Message(""), "probe")
+            await self.publish(channel_id, Publish("probe", (probe,), short))
+            names = (name for keys in made for name in (keys.sentinel, keys.log, keys.published))
+            last: list[Command] = [("UNLINK", name) for name in names]
             if self._min_replicas:
                 last.append(("WAIT", 0, 1))
             for reply in await self._driver.pipeline(last):
@@ -223,7 +236,7 @@ class RedisBackend(Backend):
             # A new one each time: no two states share it, not even those of two masters.
             token = secrets.token_hex(8)
             reply = await lanes.ask(
-                commit_call(keys, known, token, effect, now, publish=self._driver.publish)
+                commit_call(keys, known, token, effect, now=now, publish=self._driver.publish)
             )
             if reply[0] == 1:
                 if effect.sentinel.state is State.ACTIVE and isinstance(change, _PRODUCERS):
@@ -232,19 +245,23 @@ class RedisBackend(Backend):
             known, fresh = stored(keys, reply[1:]), True
         raise BackendUnavailable(f"{keys.sentinel} is contended: {ATTEMPTS} changes came first")
 
+    async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
+        """Append to a channel and return the ids; see `Backend.publish`."""
+        return await self._publishing.publish(keys_of(self._prefix, log_id), change)
+
     async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
         """Return the sentinel and the events after `after`; see `Backend.read`."""
         keys = keys_of(self._prefix, stream_id)
         while True:
             asked = current_time()
             reply = await self._others.ask(read_call(keys, after, limit))
-            known = self._answered(stored(keys, reply[:5]), asked)
+            known = self._answered(stored(keys, reply[:7]), asked)
             sentinel = known.sentinel
             observe = Observe(min(connected_for, self._connected_for))
             if transition(sentinel, observe, known.now()) is sentinel:
                 break
             await self.apply(stream_id, observe)
-        return page_read(keys, sentinel, reply[5:], after, limit)
+        return page_read(keys, sentinel, reply[7:], after, limit)
 
     @asynccontextmanager
     async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
@@ -280,7 +297,7 @@ class RedisBackend(Backend):
     async def _look(self, keys: Keys) -> Stored:
         asked = current_time()
         reply = await self._others.ask(look_call(keys))
-        return self._answered(stored(keys, reply[:5]), asked)
+        return self._answered(stored(keys, reply[:7]), asked)
 
     def _answered(self, known: Stored, asked: float) -> Stored:
         """Note when an answer came late: Redis, too, may have been late for its producers."""

@@ -1,14 +1,22 @@
--- Read a sentinel and the batches after a seq.
+-- Read a sentinel and the batches after a seq, or of a channel, what was published under some keys.
 --
--- KEYS   1 sentinel (hash)   2 log (stream)
+-- KEYS   1 sentinel (hash)   2 log (stream)   3 of a channel: publication keys (sorted set, by seq)
 -- ARGV   1 seq after which to read   2 batches at most   3 bytes after which no more are added, or 0
---        to leave the log alone
--- returns {now, token, record, lease, ttl, first, batches}: times in ms; "" for what is not there;
---         first is the oldest seq in the log; batches are the raw records, the first of which may
---         begin at or before the seq
+--        to leave the log alone   4 JSON: [publication key, …], or ""
+-- returns {now, token, record, lease, ttl, store, seqs, first, batches}: times in ms; "" for what is
+--         not there; store is what the server's memory goes back to, and seqs belong to the
+--         publication keys, where those are asked for; first is the oldest seq in the log; batches
+--         are the raw records, the first of which may begin at or before the seq
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease')
+local store, seqs = '', {}
+if ARGV[4] ~= '' then
+  store = redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
+  for index, key in ipairs(cjson.decode(ARGV[4])) do
+    seqs[index] = redis.call('ZSCORE', KEYS[3], key) or ''
+  end
+end
 local wanted, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 local first = ''
 if most > 0 then
@@ -29,4 +37,5 @@ while #batches < wanted and size < most do
     from = '(' .. entry[1]
   end
 end
-return {now, found[1] or '', found[2] or '', found[3] or '0', redis.call('PTTL', KEYS[1]), first, batches}
+local ttl = redis.call('PTTL', KEYS[1])
+return {now, found[1] or '', found[2] or '', found[3] or '0', ttl, store, seqs, first, batches}

@@ -15,7 +15,7 @@ T = TypeVar("T")
 APPLICATION: Final = 0x52534D42
 """Marks a file as ours, in its header: `RSMB`."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables below."""
 
 TABLES: Final = (
@@ -46,6 +46,16 @@ TABLES: Final = (
         PRIMARY KEY (stream, last_seq)
     )
     """,
+    # Under which keys the events of a channel were published.
+    """
+    CREATE TABLE published (
+        stream INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (stream, key)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX published_by_seq ON published (stream, seq)",
     "CREATE TABLE turn (number INTEGER NOT NULL)",
     "INSERT INTO turn VALUES (0)",
 )

@@ -6,7 +6,7 @@ All of these are called inside a transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,9 +15,11 @@ from resumable_core import (
     PAGE_BYTES,
     BackendError,
     Batch,
+    Change,
     Effect,
     ForeignData,
     Page,
+    Publish,
     Retention,
     Sentinel,
     State,
@@ -60,12 +62,22 @@ def read_row(found: tuple[Any, ...]) -> Row:
     return Row(stream_id, key, sentinel, count, size)
 
 
+def published(db: sqlite3.Connection, row: Row, change: Change) -> Mapping[str, int]:
+    """Return which keys of a `Publish` the log holds, and at which seqs; else nothing."""
+    if not isinstance(change, Publish):
+        return {}
+    query = "SELECT key, seq FROM published WHERE stream = ? AND key = ?"
+    wanted = ((row.key, each.key) for each in change.publications)
+    return dict(found for key in wanted for found in db.execute(query, key))
+
+
 def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float) -> None:
     """Put an effect in the place of `row`."""
     sentinel, batch, key = effect.sentinel, effect.batch, row.key
     count, size = row.count, row.size
     if effect.clear and key is not None:
         db.execute("DELETE FROM batch WHERE stream = ?", (key,))
+        db.execute("DELETE FROM published WHERE stream = ?", (key,))
         count = size = 0
     if sentinel.state is State.ABSENT:
         db.execute("DELETE FROM stream WHERE key = ?", (key,))
@@ -76,6 +88,10 @@ def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float
     if batch is not None:
         values = (key, batch.last_seq, batch.first_seq, batch.count, batch.size, batch.time)
         db.execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, encode_batch(batch)))
+        db.executemany(
+            "INSERT INTO published VALUES (?, ?, ?)",
+            ((key, name, seq) for name, seq in effect.keys.items()),
+        )
         count, size = _trim(
             db, key, sentinel.retention, now, count=count + batch.count, size=size + batch.size
         )
@@ -129,6 +145,7 @@ def _trim(
     if gone:
         last = gone[-1].last_seq
         db.execute("DELETE FROM batch WHERE stream = ? AND last_seq <= ?", (key, last))
+        db.execute("DELETE FROM published WHERE stream = ? AND seq <= ?", (key, last))
     return count - sum(batch.count for batch in gone), size - sum(batch.size for batch in gone)
 
 

@@ -24,6 +24,7 @@ from resumable_core import (
     Change,
     Changed,
     Claim,
+    Effect,
     Expire,
     FeedItem,
     Interrupted,
@@ -36,7 +37,7 @@ from resumable_io._feed import FEED_ITEMS
 
 from ._clock import Clock
 from ._file import errors_of, open_file, transaction
-from ._rows import COLUMNS, Row, batches_after, keep, load, read_row
+from ._rows import COLUMNS, Row, batches_after, keep, load, published, read_row
 
 SWEEP: Final = 4
 """Expired streams that a turn removes: more than it makes, and few enough to be quick."""
@@ -59,7 +60,7 @@ class Job:
     stream_id: str
     task: Change | Follow
     done: Event = field(default_factory=Event)
-    answer: Sentinel | Exception = ABSENT
+    answer: Effect | Exception = Effect(ABSENT)  # noqa: RUF009 - nothing can change it
 
     def fail(self, error: BaseException | None) -> None:
         """Answer that nobody knows what became of it, because of `error`."""
@@ -144,16 +145,17 @@ class Writer:
                 news += self._apply(stream_id, Expire(), number)[1]
         return news
 
-    def _apply(self, stream_id: str, change: Change, number: int) -> tuple[Sentinel, list[News]]:
+    def _apply(self, stream_id: str, change: Change, number: int) -> tuple[Effect, list[News]]:
         now = self._clock.now()
         if isinstance(change, Claim | Observe):
             watched = min(change.connected_for, self._clock.watching_for)
             change = replace(change, connected_for=watched)
         row = load(self._db, stream_id)
-        before, effect = row.sentinel, decide(row.sentinel, change, now)
+        held = published(self._db, row, change)
+        before, effect = row.sentinel, decide(row.sentinel, change, now, held)
         after = effect.sentinel
         if after is before:
-            return after, []
+            return effect, []
         keep(self._db, row, effect, number, now)
         items: list[FeedItem] = []
         if stream_id in self._told:
@@ -162,7 +164,7 @@ class Writer:
                 items.append(Appended(effect.batch))
             if (before.state, before.epoch) != (after.state, after.epoch):
                 items.append(Changed(after))
-        return after, [(stream_id, item) for item in items]
+        return effect, [(stream_id, item) for item in items]
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]

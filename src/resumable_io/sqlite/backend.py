@@ -30,9 +30,12 @@ from resumable_core import (
     Appended,
     BackendError,
     Change,
+    Effect,
+    EventId,
     FeedItem,
     Observe,
     Page,
+    Publish,
     Sentinel,
     transition,
 )
@@ -138,7 +141,14 @@ class SQLiteBackend(Backend):
 
         A call that is cancelled while its turn is under way may have been carried out.
         """
-        return await self._ask_for(Job(stream_id, change))
+        return (await self._ask_for(Job(stream_id, change))).sentinel
+
+    async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
+        """Append to a channel and return the ids; see `Backend.publish`.
+
+        A call that is cancelled while its turn is under way may have been carried out.
+        """
+        return (await self._ask_for(Job(log_id, change))).ids
 
     async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
         """Return the sentinel and the events after `after`; see `Backend.read`."""
@@ -173,7 +183,7 @@ class SQLiteBackend(Backend):
 
     # Writing
 
-    async def _ask_for(self, job: Job) -> Sentinel:
+    async def _ask_for(self, job: Job) -> Effect:
         self._jobs.append(job)
         self._work.wake()
         try:

@@ -19,7 +19,9 @@ from ._stage import (
     ensure,
     expect,
     is_absent,
+    new_channel,
     new_id,
+    publish,
     read,
     started,
     texts,
@@ -87,6 +89,27 @@ async def a_cancelled_finish_can_be_repeated(open_backend: OpenBackend) -> None:
     await _cutting(open_backend, play)
 
 
+async def a_cancelled_publication_is_made_or_not(open_backend: OpenBackend) -> None:
+    """Laws 6 and 10: never half, told once, and its repeat has the same ids."""
+
+    async def play(backend: Backend, _: str, cut: Cut) -> None:
+        c = new_channel()
+        await backend.publish(c, publish("one"))
+        async with backend.follow(c, events=True) as feed:
+            await cut(backend.publish(c, publish("two", "three")))
+            half = await data(backend, c)
+            ensure(half in (["one"], ["one", "two", "three"]), f"all or nothing, not {half}")
+            ids = await backend.publish(c, publish("two", "three"))
+            expect([id.seq for id in ids], [2, 3], "the repeat has the same ids")
+            expect(await data(backend, c), ["one", "two", "three"], "the repeat makes it whole")
+            listener = Listener(feed, 1)
+            await listener.hear_event(3)
+            if not listener.interrupted:
+                expect(listener.heard, ["two", "three"], "it is told once")
+
+    await _cutting(open_backend, play)
+
+
 async def a_cancelled_read_changes_nothing(open_backend: OpenBackend) -> None:
     """Laws 9 and 10: neither the log nor what is not there."""
 
@@ -142,6 +165,7 @@ SCENARIOS = (
     a_cancelled_change_is_made_or_not,
     a_cancelled_claim_can_be_repeated,
     a_cancelled_finish_can_be_repeated,
+    a_cancelled_publication_is_made_or_not,
     a_cancelled_read_changes_nothing,
     a_cancelled_follow_leaves_others_alone,
     a_cancelled_scan_can_be_begun_again,

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from anyio import fail_after
 
-from . import _cancelling, _changing, _following, _reading
+from . import _cancelling, _changing, _following, _publishing, _reading
 from ._stage import OpenBackend
 
 Scenario: TypeAlias = Callable[[OpenBackend], Awaitable[None]]
@@ -15,6 +15,7 @@ Scenario: TypeAlias = Callable[[OpenBackend], Awaitable[None]]
 
 SCENARIOS: Final[Sequence[Scenario]] = (
     *_changing.SCENARIOS,
+    *_publishing.SCENARIOS,
     *_reading.SCENARIOS,
     *_following.SCENARIOS,
     *_cancelling.SCENARIOS,

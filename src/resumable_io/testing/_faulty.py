@@ -16,9 +16,11 @@ from anyio.lowlevel import checkpoint
 from resumable_core import (
     BackendUnavailable,
     Change,
+    EventId,
     FeedItem,
     Interrupted,
     Page,
+    Publish,
     Sentinel,
 )
 from resumable_io._wakeup import Wakeup
@@ -58,10 +60,10 @@ def _no_faults(_call: str) -> Fault | None:
 class FaultyBackend(Backend):
     """Fail in what it is told to, and pass everything else on to `backend`.
 
-    `faults` is asked before each call, with its name (`apply`, `read`, `follow`), and before each
-    item of a feed (`feed`): what it returns happens. A dictionary's `get` will do, or a lambda
-    around a `random.Random`; it can be replaced at any time. `delay` is the length of a `DELAY`, in
-    seconds; 0 lets other tasks run.
+    `faults` is asked before each call, with its name (`apply`, `publish`, `read`, `follow`), and
+    before each item of a feed (`feed`): what it returns happens. A dictionary's `get` will do, or a
+    lambda around a `random.Random`; it can be replaced at any time. `delay` is the length of a
+    `DELAY`, in seconds; 0 lets other tasks run.
     """
 
     def __init__(self, backend: Backend, faults: Faults = _no_faults, *, delay: float = 0) -> None:
@@ -89,7 +91,7 @@ class FaultyBackend(Backend):
 
     def break_down(self) -> None:
         """Let nobody reach the store."""
-        self.refuse("apply", "read", "follow")
+        self.refuse("apply", "publish", "read", "follow")
 
     def refuse(self, *calls: str) -> None:
         """Refuse these calls, and no others; none at all without any."""
@@ -115,6 +117,10 @@ class FaultyBackend(Backend):
     async def apply(self, stream_id: str, change: Change) -> Sentinel:
         """Carry out one change, or fail."""
         return await self._call("apply", lambda: self.backend.apply(stream_id, change))
+
+    async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
+        """Append to a channel, or fail."""
+        return await self._call("publish", lambda: self.backend.publish(log_id, change))
 
     async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
         """Read a page, or fail."""

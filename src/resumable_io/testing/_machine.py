@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from anyio import fail_after
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -17,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from resumable_core import (
     TOP,
     Change,
-    Claim,
+    Delete,
     Finish,
     Message,
     Outcome,
-    Recover,
+    Publish,
     Retention,
     Sentinel,
     State,
@@ -29,21 +27,26 @@ from resumable_core import (
     StreamError,
     Takeover,
 )
-from resumable_core.testing import Plan, append, messages, plans, retentions
+from resumable_core.testing import Plan, append, copy_of, messages, plans, retentions
+from resumable_core.testing.machines.channel import publications
 from resumable_io.abc import Backend
 
-from ._cut import Cut
-from ._stage import KEEP, LEASE, OpenBackend, claim, expect, new_id, timeless
+from ._playing import Player
+from ._stage import OpenBackend, claim, expect, new_channel, new_id, timeless
 from ._story import Ear, Story
-
-T = TypeVar("T")
 
 NAMES: Final = ("x", "y")
 """The streams of a program."""
 
+CHANNEL: Final = "c"
+"""Its channel."""
+
 MOST_FEEDS: Final = 4
 
-ALL: Final = Retention()
+ATTEMPTS: Final = st.builds(
+    Publish, st.just(""), st.lists(publications(), min_size=1, max_size=4).map(tuple), retentions()
+)
+"""Attempts to publish, often under keys that were used before."""
 
 
 @contextmanager
@@ -76,16 +79,12 @@ def backend_machine(
         yield BackendMachine
 
 
-class _BackendMachine(RuleBasedStateMachine):
-    patience: float = 30.0
-
+class _BackendMachine(Player):
     def __init__(self, portal: BlockingPortal, backends: tuple[Backend, Backend]) -> None:
-        super().__init__()
-        self._portal = portal
-        self._backends = backends
+        super().__init__(portal, backends)
         self._stories = {name: Story(new_id(name)) for name in NAMES}
+        self._stories[CHANNEL] = Story(new_channel())
         self._ears: list[Ear] = []
-        self._drawn = 0
 
     # What a program does
 
@@ -93,8 +92,8 @@ class _BackendMachine(RuleBasedStateMachine):
     def change(self, name: str, process: int, plan: Plan) -> None:
         """Do anything, rightly or wrongly aimed."""
         story = self._stories[name]
-        change = self._lasting(story, plan.aimed_at(story.log.sentinel))
-        self._play(story, [(process, change)])
+        change = self.lasting(story, plan.aimed_at(story.log.sentinel))
+        self.play(story, [(process, change)])
 
     @rule(
         name=st.sampled_from(NAMES),
@@ -116,12 +115,12 @@ class _BackendMachine(RuleBasedStateMachine):
 
         def steps() -> Iterator[tuple[int, Change]]:
             if story.log.sentinel.state is not State.ACTIVE:
-                yield process, self._claim(story, retention=retention)
+                yield process, self.claim(story, retention=retention)
             for batch in batches:
                 top = story.log.sentinel
                 yield process, append(top.epoch, max(1, top.last_seq + 1 - overlap), batch)
 
-        self._play(story, steps())
+        self.play(story, steps())
         self.read(name, 1 - process, 0, 100, math.inf)
 
     @rule(
@@ -138,13 +137,39 @@ class _BackendMachine(RuleBasedStateMachine):
 
         def steps() -> Iterator[tuple[int, Change]]:
             if story.log.sentinel.state is not State.ACTIVE:
-                yield process, self._claim(story)
+                yield process, self.claim(story)
             lost = story.log.sentinel
             yield process, Finish(lost.epoch, Outcome.LOST, lost.last_seq)
-            yield 1 - process, self._claim(story, on_lost)
+            yield 1 - process, self.claim(story, on_lost)
             yield process, append(lost.epoch, lost.last_seq + 1, late)
 
-        self._play(story, steps())
+        self.play(story, steps())
+
+    @rule(
+        name=st.sampled_from((CHANNEL, CHANNEL, CHANNEL, *NAMES)),
+        process=st.integers(0, 1),
+        attempts=st.lists(ATTEMPTS, min_size=1, max_size=3),
+    )
+    def publish(self, name: str, process: int, attempts: Sequence[Publish]) -> None:
+        """Publish to the channel, or wrongly to a stream; let the other process read the whole."""
+        story = self._stories[name]
+        self.play(story, ((process, self.lasting(story, each)) for each in attempts))
+        self.read(name, 1 - process, 0, 100, math.inf)
+
+    @rule(process=st.integers(0, 1), attempt=ATTEMPTS, step=st.integers(0, 5))
+    def cut_publication(self, process: int, attempt: Publish, step: int) -> None:
+        """Cancel an attempt to publish at one of its awaits, then repeat it."""
+        story = self._stories[CHANNEL]
+        attempt = self.lasting(story, attempt)
+        once = copy_of(story.log)
+        once.apply(attempt, 0.0)
+        if once.apply(attempt, 0.0).batch is None:  # or what it finds is trimmed by what it adds
+            self.cut_off(story, process, attempt, step)
+
+    @rule(process=st.integers(0, 1))
+    def delete_channel(self, process: int) -> None:
+        """Delete the channel."""
+        self.play(self._stories[CHANNEL], [(process, Delete())])
 
     @precondition(lambda self: any(story.last for story in self._stories.values()))
     @rule(process=st.integers(0, 1))
@@ -152,7 +177,10 @@ class _BackendMachine(RuleBasedStateMachine):
         """Repeat the last change of each stream, as whoever does not know its outcome."""
         for story in self._stories.values():
             if story.last is not None:
-                self._play(story, [(process, story.last)])
+                last = story.last
+                if isinstance(last, Publish):  # each attempt has an epoch of its own
+                    last = self.lasting(story, last)
+                self.play(story, [(process, last)])
 
     @rule(
         name=st.sampled_from(NAMES),
@@ -162,18 +190,11 @@ class _BackendMachine(RuleBasedStateMachine):
     )
     def cut(self, name: str, process: int, plan: Plan, step: int) -> None:
         """Cancel a change at one of its awaits, then repeat it."""
-        story, backend = self._stories[name], self._backends[process]
-        change = self._lasting(story, plan.aimed_at(story.log.sentinel))
-
-        async def cut_off() -> None:
-            with suppress(StreamError):
-                await Cut(step)(backend.apply(story.stream_id, change))
-
-        self._run(cut_off)
-        self._play(story, [(process, change)])
+        story = self._stories[name]
+        self.cut_off(story, process, self.lasting(story, plan.aimed_at(story.log.sentinel)), step)
 
     @rule(
-        name=st.sampled_from(NAMES),
+        name=st.sampled_from((*NAMES, CHANNEL)),
         process=st.integers(0, 1),
         after=st.integers(0, 8) | st.just(TOP),
         limit=st.integers(1, 8),
@@ -181,8 +202,8 @@ class _BackendMachine(RuleBasedStateMachine):
     )
     def read(self, name: str, process: int, after: int, limit: int, connected_for: float) -> None:
         """Read a page."""
-        story, backend = self._stories[name], self._backends[process]
-        page = self._run(
+        story, backend = self._stories[name], self.backends[process]
+        page = self.run(
             lambda: backend.read(story.stream_id, after, limit, connected_for=connected_for)
         )
         expected = story.log.read(after, 0.0, limit=limit)
@@ -191,24 +212,24 @@ class _BackendMachine(RuleBasedStateMachine):
     @rule(process=st.integers(0, 1))
     def scan(self, process: int) -> None:
         """List the streams."""
-        backend = self._backends[process]
+        backend = self.backends[process]
 
         async def listed() -> list[tuple[str, Sentinel]]:
             return [each async for each in backend.scan()]
 
-        found = self._run(listed)
+        found = self.run(listed)
         for story in self._stories.values():
             there = [timeless(each) for stream_id, each in found if stream_id == story.stream_id]
             expected = [timeless(story.log.sentinel)] if story.log.sentinel.known else []
             expect(there, expected, "a scan lists once what is there")
 
     @precondition(lambda self: len(self._ears) < MOST_FEEDS)
-    @rule(name=st.sampled_from(NAMES), process=st.integers(0, 1), events=st.booleans())
+    @rule(name=st.sampled_from((*NAMES, CHANNEL)), process=st.integers(0, 1), events=st.booleans())
     def follow(self, name: str, process: int, events: bool) -> None:  # noqa: FBT001 - it is drawn
         """Follow a stream."""
         story, stack = self._stories[name], ExitStack()
-        follow = self._backends[process].follow(story.stream_id, events=events)
-        feed = stack.enter_context(self._portal.wrap_async_context_manager(follow))
+        follow = self.backends[process].follow(story.stream_id, events=events)
+        feed = stack.enter_context(self.portal.wrap_async_context_manager(follow))
         told = story.told if events else story.states
         self._ears.append(Ear(feed, stack, told, len(told)))
 
@@ -218,7 +239,7 @@ class _BackendMachine(RuleBasedStateMachine):
         """Hear what has happened since, in all feeds; leave the oldest one."""
         for ear in self._ears:
             while ear.place < len(ear.told):
-                for item in self._run(ear.feed.receive):
+                for item in self.run(ear.feed.receive):
                     ear.take(item)
         if leaves:
             self._ears.pop(0).stack.close()
@@ -228,92 +249,25 @@ class _BackendMachine(RuleBasedStateMachine):
         try:
             self.hear(leaves=False)
             self.scan(0)
-            for name in NAMES:
+            for name in self._stories:
                 self.read(name, 1, 0, 100, math.inf)
         finally:
             for ear in self._ears:
                 ear.stack.close()
         for story in self._stories.values():
-            self._run(partial(self._remove, story))
+            self.run(partial(self._remove, story))
 
     async def _remove(self, story: Story) -> None:
         """Let a stream expire at once: the next programs are to find few streams to list."""
         sentinel = story.log.sentinel
         if sentinel.state is State.ABSENT:
             return
-        backend = self._backends[0]
+        backend = self.backends[0]
         replaces = sentinel.epoch if sentinel.known else None
-        moment = claim(self._new_epoch(), lease=0.001, keep=0, replaces=replaces)
+        moment = claim(self.new_epoch(), lease=0.001, keep=0, replaces=replaces)
         with suppress(StreamError):  # where the backend is at fault
             if sentinel.state is State.ACTIVE:
                 await backend.apply(story.stream_id, Stop())
+            if sentinel.state is State.OPEN:
+                await backend.apply(story.stream_id, Delete())
             await backend.apply(story.stream_id, moment)
-
-    # How it is done, and compared
-
-    def _claim(
-        self, story: Story, on_lost: Takeover = Takeover.CONTINUE, retention: Retention = ALL
-    ) -> Claim:
-        """Return a claim that the stream allows, unless it is active."""
-        ended = story.log.sentinel.outcome not in {None, Outcome.LOST}
-        replaces = story.log.sentinel.epoch if ended else None
-        kept = _lasting(retention)
-        return Claim(self._new_epoch(), LEASE, kept, on_lost=on_lost, replaces=replaces)
-
-    def _play(self, story: Story, steps: Iterable[tuple[int, Change]]) -> None:
-        """Apply changes, each in a process, and compare the answers.
-
-        `steps` may look at the story, to which the former ones have been applied.
-        """
-        played: list[tuple[int, Change]] = []
-        expected: list[Sentinel | str] = []
-        for process, change in steps:
-            played.append((process, change))
-            story.last = change
-            try:
-                expected.append(timeless(story.apply(change)))
-            except StreamError as error:
-                expected.append(repr(error))
-
-        async def apply() -> list[Sentinel | str]:
-            found: list[Sentinel | str] = []
-            for process, change in played:
-                try:
-                    answer = await self._backends[process].apply(story.stream_id, change)
-                    found.append(timeless(answer))
-                except StreamError as error:
-                    found.append(repr(error))
-            return found
-
-        for (_, change), found, wanted in zip(played, self._run(apply), expected, strict=True):
-            if found != wanted:  # or it would be much to format
-                expect(found, wanted, f"the answer to {change}")
-
-    def _lasting(self, story: Story, change: Change) -> Change:
-        """Return a change with times that no test reaches, and with an epoch that is new."""
-        match change:
-            case (
-                Claim(epoch=epoch, retention=retention) | Recover(epoch=epoch, retention=retention)
-            ):
-                lineage = story.log.sentinel.lineage
-                if epoch in story.epochs and not lineage.knows(epoch):
-                    epoch = self._new_epoch()  # nobody draws the same one twice
-                return replace(change, epoch=epoch, lease=LEASE, retention=_lasting(retention))
-            case _:
-                return change
-
-    def _new_epoch(self) -> str:
-        self._drawn += 1
-        return f"e{self._drawn}"
-
-    def _run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async def in_time() -> T:
-            with fail_after(self.patience):
-                return await call()
-
-        return self._portal.call(in_time)
-
-
-def _lasting(retention: Retention) -> Retention:
-    """Return a retention without times that a program reaches."""
-    return replace(retention, age=retention.age and KEEP, keep=KEEP)

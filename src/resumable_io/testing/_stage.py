@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
@@ -15,16 +15,20 @@ from resumable_core import (
     Appended,
     Changed,
     Claim,
+    Event,
     FeedItem,
     Finish,
     Interrupted,
     Message,
     Outcome,
     Page,
+    Publication,
+    Publish,
     Retention,
     Sentinel,
     StreamError,
     Takeover,
+    channel_log_id,
 )
 from resumable_core.testing import append
 from resumable_io.abc import Backend, Feed
@@ -44,6 +48,11 @@ KEEP: Final = 1000.0
 def new_id(name: str = "x") -> str:
     """Return a stream id that nobody has used: what is in the store stays out of the way."""
     return f"{name}-{secrets.token_hex(8)}"
+
+
+def new_channel() -> str:
+    """Return the log id of a channel that nobody has used."""
+    return channel_log_id(new_id("channel"))
 
 
 @asynccontextmanager
@@ -70,6 +79,15 @@ def claim(
 def texts(first_seq: int, *data: str | bytes, epoch: str = "a") -> Append:
     """Return the append of some messages."""
     return append(epoch, first_seq, map(Message, data))
+
+
+def publish(
+    *data: str, to: Iterable[str] | None = None, count: int = 100_000, keep: float = KEEP
+) -> Publish:
+    """Return one attempt to publish some messages, each under itself as the key."""
+    recipients = None if to is None else frozenset(to)
+    publications = tuple(Publication(Message(each), each, recipients) for each in data)
+    return Publish(secrets.token_hex(8), publications, Retention(count, keep=keep))
 
 
 async def started(backend: Backend, stream_id: str, *data: str | bytes) -> None:
@@ -136,10 +154,10 @@ T_timed = TypeVar("T_timed", Sentinel, Page)
 
 
 def timeless(thing: T_timed) -> T_timed:
-    """Return a sentinel, or a page, without deadlines: each store has a clock of its own."""
+    """Return a sentinel, or a page, without what each store has of its own: clock and memory."""
     if isinstance(thing, Page):
         return replace(thing, sentinel=timeless(thing.sentinel))
-    return replace(thing, lease_until=0.0, expires_at=0.0)
+    return replace(thing, lease_until=0.0, expires_at=0.0, store="")
 
 
 # What is heard
@@ -157,11 +175,16 @@ class Listener:
         self._feed = feed
         self.last_seq = last_seq
         """Of what was told."""
-        self.heard: list[str | bytes] = []
-        """The data of all new events, in order."""
+        self.events: list[Event] = []
+        """All new events, in order."""
         self.sentinel: Sentinel = ABSENT
         """What was told last of the state."""
         self.interrupted = False
+
+    @property
+    def heard(self) -> list[str | bytes]:
+        """Return the data of all new events, in order."""
+        return [event.data for event in self.events]
 
     async def hear(self) -> Sequence[FeedItem]:
         """Receive once."""
@@ -196,5 +219,5 @@ class Listener:
                     )
                 if self.sentinel.outcome is not None and batch.last_seq > self.last_seq:
                     raise AssertionError("an end is told after the last batch")
-                self.heard += [e.data for e in batch.events if e.id.seq > self.last_seq]
+                self.events += [e for e in batch.events if e.id.seq > self.last_seq]
                 self.last_seq = max(self.last_seq, batch.last_seq)

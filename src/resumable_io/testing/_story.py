@@ -9,10 +9,10 @@ from resumable_core import (
     Appended,
     Change,
     Changed,
+    Effect,
     EventLog,
     FeedItem,
     Interrupted,
-    Sentinel,
 )
 from resumable_io.abc import Feed
 
@@ -32,7 +32,7 @@ class Story:
         self.states: list[FeedItem] = []
         """The changes of state among them."""
 
-    def apply(self, change: Change) -> Sentinel:
+    def apply(self, change: Change) -> Effect:
         """Apply a change to the reference, and note what is to be told of it."""
         before = self.log.sentinel
         effect = self.log.apply(change, 0.0)
@@ -43,7 +43,7 @@ class Story:
         if (before.state, before.epoch) != (after.state, after.epoch):
             self.told.append(Changed(timeless(after)))
             self.states.append(Changed(timeless(after)))
-        return after
+        return effect
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from resumable_core import (
     StreamError,
     Takeover,
 )
+from resumable_core._producer import GATHER
 
 Snapshot: TypeAlias = tuple[Sentinel, tuple[Batch, ...], int, int]
 
@@ -239,10 +240,11 @@ class ProducerWorld:
 
 
 def producing(*messages: Message, **options: Any) -> ProducerWorld:
-    """Return a world in which the stream is claimed and `messages` are in the log."""
+    """Return a world in which the stream is claimed and `messages` are in the log, one by one."""
     world = ProducerWorld(**options)
     world.settle()
-    for message in messages:
+    for index, message in enumerate(messages):
+        world.now += GATHER if index else 0.0
         world.offer(message)
         world.settle()
     return world

@@ -52,14 +52,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of each case (5; quick: 1)")
     parser.add_argument("--only", type=int, nargs="+", help="workloads, by number (all)")
     parser.add_argument(
-        "--limit", type=float, help="seconds for one case of one contender (40; quick: 15)"
+        "--limit", type=float, help="seconds for one case of one contender (60; quick: 15)"
     )
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write")
     parser.add_argument("--draw", type=Path, help="measure nothing, but draw plots of this JSON")
     parser.add_argument("--folder", type=Path, help="for files of the stores (temporary)")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.limit = options.limit or (15 if options.quick else 40)
+    options.limit = options.limit or (15 if options.quick else 60)
     return options
 
 

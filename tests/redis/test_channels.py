@@ -66,6 +66,33 @@ async def test_who_comes_second_decides_anew(open_backend, redis_server):
         assert calls(redis_server) - before == 2
 
 
+async def test_who_is_fast_gives_way_to_who_was_refused(open_backend, redis_server):
+    """Law 7: a process whose commit always comes first does not keep others from publishing."""
+    async with open_backend(prefix=APP) as one, open_backend(prefix=APP) as other:
+        await one.publish("c", publish("one"))
+        await other.publish("c", publish("two"))
+        await one.publish("c", publish("three"))  # refused first, as what it remembers is old
+        before = calls(redis_server)
+        await one.publish("c", publish("four"))
+        assert calls(redis_server) - before == 2  # a look comes first
+        await one.publish("c", publish("five"))
+        assert calls(redis_server) - before == 3
+
+
+async def test_no_process_is_kept_from_publishing(open_backend):
+    """Law 7: several publish all the time, and nobody is given up as contended."""
+    async with open_backend(prefix=APP) as one, open_backend(prefix=APP) as other:
+
+        async def write(backend, name):
+            for number in range(100):
+                await backend.publish("c", publish(f"{name}{number}"))
+
+        async with create_task_group() as tasks:
+            tasks.start_soon(write, one, "a")
+            tasks.start_soon(write, other, "b")
+        assert len(await data(one, "c")) == 200
+
+
 async def test_a_channel_that_is_contended_all_the_time_is_given_up(open_backend, monkeypatch):
     """The next attempt finds what it is like then."""
     monkeypatch.setattr(_publishing, "ATTEMPTS", 1)

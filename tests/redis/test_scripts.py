@@ -69,7 +69,7 @@ def test_a_script_says_what_it_takes_and_returns(name):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_touches_the_keys_that_it_was_given(name):
     """A cluster runs it where these are. What is published goes under a name with their tag."""
-    calls = re.findall(r"redis\.call\(\s*([^,)]+)(?:,\s*([^,)]+))?", body(name))
+    calls = re.findall(r"redis\.p?call\(\s*([^,)]+)(?:,\s*([^,)]+))?", body(name))
     assert calls
     for command, first in calls:
         keyless = {"'TIME'", "'INFO'", "ARGV[14]"}

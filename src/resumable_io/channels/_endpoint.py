@@ -195,9 +195,10 @@ class ChannelEndpoint:
 
     def _channel(self, scope: Scope) -> Channel:
         name: str | None = scope.get("path_params", {}).get("channel")
-        if name is None:
-            name = scope["path"].rpartition("/")[2]
-        return self._streams.channel(name, retention=self._retention)
+        last_segment: str = scope["path"].rpartition("/")[2]
+        return self._streams.channel(
+            last_segment if name is None else name, retention=self._retention
+        )
 
 
 class ChannelResponse(EventStreamResponse):

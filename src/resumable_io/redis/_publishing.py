@@ -3,7 +3,8 @@
 It is done as `RedisBackend.apply` does it, and two things more are part of what must still be the
 same when an effect is stored: under which keys something was published, and what the server's
 memory goes back to, which is another after every restart and failover. What a process left behind
-last is remembered, so that one that publishes alone takes one round trip.
+last is remembered, so that one that publishes alone takes one round trip. Where others were refused
+meanwhile it is not: then who was fast would be so for ever.
 """
 
 from __future__ import annotations
@@ -72,8 +73,10 @@ class Publishing:
                 )
             )
             if reply[0] == 1:
-                clock = clock_ahead(reply[1])
-                self._remember(keys, Stored(effect.sentinel, token, clock, known.store))
+                _, now_there, contended = reply
+                if not contended:  # else a look comes first the next time: the others' turn
+                    clock = clock_ahead(now_there)
+                    self._remember(keys, Stored(effect.sentinel, token, clock, known.store))
                 return effect.ids
             found = stored(keys, reply[1:], wanted)
             if found.store != known.store:

@@ -10,12 +10,12 @@
 --        14 publish command   15 channel for the batch, or ""   16 channel for the record, or ""
 --        to publish to a channel: 17 what the server's memory must go back to, or ""
 --        18 JSON: [[publication key, seq that it must have, or "", seq to give it, or ""], …]
--- returns {1, now} when it was replaced
+-- returns {1, now, contended} when it was replaced; "" unless others were refused meanwhile
 --         {0, now, token, record, lease, ttl, store, seqs} when something was another: what is
 --         there, times in ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease', 'bytes')
+local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease', 'bytes', 'contended')
 local same, store, publications, seqs = (found[1] or '') == ARGV[1], ARGV[17], {}, {}
 if store ~= '' then
   store = redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
@@ -27,6 +27,10 @@ if store ~= '' then
   end
 end
 if not same then
+  if store ~= '' and found[1] then
+    -- Whoever was faster is told, and gives way. (When memory is full it is not.)
+    redis.pcall('HSET', KEYS[1], 'contended', '1')
+  end
   local ttl = redis.call('PTTL', KEYS[1])
   return {0, now, found[1] or '', found[2] or '', found[3] or '0', ttl, store, seqs}
 end
@@ -67,6 +71,9 @@ else
           redis.call('ZADD', KEYS[3], each[3], each[1])
         end
       end
+      if found[5] == '1' then
+        redis.call('HSET', KEYS[1], 'contended', '')
+      end
       redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. (oldest[2][2]:match('^%d+$') or 0))
       redis.call('PEXPIRE', KEYS[3], ARGV[5])
     end
@@ -81,4 +88,4 @@ end
 if ARGV[16] ~= '' then
   redis.call(ARGV[14], ARGV[16], ARGV[3])
 end
-return {1, now}
+return {1, now, found[5] or ''}

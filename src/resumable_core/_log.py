@@ -212,25 +212,25 @@ def _publish(
     sentinel: Sentinel, publish: Publish, now: float, published: Mapping[str, int]
 ) -> Effect:
     clear = begins_anew(sentinel, publish)
-    seqs = {} if clear else dict(published)
-    seq = 1 if clear else sentinel.last_seq + 1
-    fresh: list[Publication] = []
-    for publication in publish.publications:
-        if publication.key not in seqs:
-            seqs[publication.key] = seq
-            fresh.append(publication)
-            seq += 1
-    after = transition(sentinel, replace(publish, publications=tuple(fresh)), now)
+    held = NOTHING if clear else published
+    fresh: dict[str, Publication] = {}
+    for each in publish.publications:
+        if each.key not in held:
+            fresh.setdefault(each.key, each)
+    news = tuple(fresh.values())
+    after = transition(sentinel, replace(publish, publications=news), now)
+    keys = {key: seq for seq, key in enumerate(fresh, after.last_seq + 1 - len(news))}
+    seqs = {**held, **keys}
     ids = tuple(after.lineage.id_at(seqs[each.key]) for each in publish.publications)
-    if not fresh:
+    if not news:
         return Effect(sentinel, ids=ids)
     offset = 0 if clear else sentinel.characters
-    messages = [each.message for each in fresh]
+    messages = [each.message for each in news]
     batch = replace(
-        _batch(offset, after, messages, now, sum(each.size for each in fresh)),
-        to={i: each.to for i, each in enumerate(fresh) if each.to is not None} or FOR_EVERYBODY,
+        _batch(offset, after, messages, now, sum(each.size for each in news)),
+        to={i: each.to for i, each in enumerate(news) if each.to is not None} or FOR_EVERYBODY,
     )
-    return Effect(after, batch, clear, ids, {each.key: seqs[each.key] for each in fresh})
+    return Effect(after, batch, clear, ids, keys)
 
 
 @dataclass(slots=True)

@@ -275,8 +275,11 @@ def _published(sentinel: Sentinel, publish: Publish, now: float) -> Sentinel:
             State.OPEN, epoch=publish.epoch, lineage=Lineage.starting(publish.epoch)
         )
     elif not _goes_on(sentinel, publish):
-        lineage = sentinel.lineage.grown(publish.epoch, sentinel.last_seq + 1)
-        sentinel = replace(sentinel, epoch=publish.epoch, lineage=lineage)
+        # The first seq is nobody's, so that all who go past it are told of a gap: what the store
+        # may have lost, they may not have seen either.
+        skipped = sentinel.last_seq + 1
+        lineage = sentinel.lineage.grown(publish.epoch, skipped)
+        sentinel = replace(sentinel, epoch=publish.epoch, lineage=lineage, last_seq=skipped)
     characters = sum(each.message.characters for each in publish.publications)
     return replace(
         sentinel,

@@ -10,7 +10,7 @@
     report       tables, for a terminal and for the documentation
     drawing      plots, from the JSON that a run has written
     workloads/   one module each; what a peer does stands beside what we do
-    soak         hours of the same, with faults: `nox -s soak`
+    soak         for long, and with faults: `nox -s soak`
 
 What runs in a peer's environment (`check`, `child`, and the parts in `workloads`) imports nothing
 but the standard library until it is called.

@@ -152,11 +152,26 @@ def test_another_store_rolls_the_epoch():
     log = EventLog()
     publish(log, "one", store="m1")
     assert publish(log, "two", epoch="b", store="m1").ids == ids("a-2")
-    assert publish(log, "three", epoch="c", store="m2").ids == ids("c-3")
-    assert publish(log, "one", "four", epoch="d", store="m2").ids == ids("a-1", "c-4")
+    assert publish(log, "three", epoch="c", store="m2").ids == ids("c-4")
+    assert publish(log, "one", "four", epoch="d", store="m2").ids == ids("a-1", "c-5")
     assert log.sentinel.lineage.epochs == (("a", 1), ("c", 3))
     with pytest.raises(Fenced):
         publish(log, "five", epoch="a", store="m3")
+
+
+def test_whoever_goes_past_a_change_of_the_store_is_told_of_a_gap():
+    """Law 2: what it has lost, they had not seen either; nobody knows what it was."""
+    log = EventLog()
+    publish(log, "one", store="m1")
+    here, late = Cursor(Beginning(), ANN), Cursor(Beginning(), ANN)
+    assert [record.id for record in read_on(here, log)] == list(ids("a-1"))
+    publish(log, "two", epoch="b", store="m2")
+    gap = Gap(EventId("b", 2), GapReason.LOST)
+    assert [record.id for record in read_on(here, log)] == list(ids("b-2", "b-3"))
+    assert read_on(late, log)[1] == gap
+    assert read_on(Cursor(After(EventId("a", 1)), ANN), log)[0] == gap
+    lost = Cursor(After(EventId("a", 2)), ANN)  # has seen what the store has lost
+    assert type(read_on(lost, log)[0]) is Reset
 
 
 def test_a_channel_that_was_rolled_too_often_begins_anew():
@@ -355,7 +370,7 @@ def test_a_tail_that_the_store_has_lost_is_a_reset_at_once():
     publish(failed_over, "one")
     assert read_on(cursor, failed_over)[0] == Reset(EventId("a", 0), ResetReason.AHEAD)
     publish(failed_over, "three", epoch="b", store="m2")
-    assert [record.id for record in read_on(cursor, failed_over)] == [EventId("b", 2)]
+    assert [record.id for record in read_on(cursor, failed_over)] == list(ids("b-2", "b-3"))
 
 
 @pytest.mark.parametrize(("replay", "gap"), [(None, False), (3, False), (2, True), (0, True)])
@@ -384,7 +399,8 @@ def test_a_follower_takes_what_is_published_live_and_goes_through_a_new_epoch():
     page = log.read(fetch.after, 0.0)
     follower.received(Appended(publish(log, "four", epoch="c", store="m2").batch), 0.0)
     follower.fetched(page, 0.0)
-    assert [event.data for event in follower.page(1).events] == ["two", "three", "four"]
+    assert follower.page(1) is None  # across the gap, the log is read
+    assert [event.data for event in follower.page(4).events] == ["four"]
     assert follower.sentinel.state is State.OPEN
 
 

@@ -217,8 +217,8 @@ CHANNEL_MUTANTS = [
     ),
     Mutant(
         "lets what comes after a failover begin one too low",
-        "grown(publish.epoch, sentinel.last_seq + 1)",
-        "grown(publish.epoch, sentinel.last_seq)",
+        "grown(publish.epoch, skipped)",
+        "grown(publish.epoch, skipped - 1)",
     ),
     Mutant(
         "begins anew under an epoch that was used",
@@ -230,11 +230,11 @@ CHANNEL_MUTANTS = [
         "    if sentinel.state is not State.OPEN:\n        return True\n    return",
         "    if sentinel.state is State.ABSENT:\n        return True\n    return",
     ),
-    Mutant("looks up no keys", "seqs = {} if clear else dict(published)", "seqs = {}"),
+    Mutant("looks up no keys", "held = NOTHING if clear else published", "held = NOTHING"),
     Mutant(
         "publishes twice what comes twice in one change",
-        "if publication.key not in seqs:",
-        "if publication.key not in published:",
+        "fresh.setdefault(each.key, each)",
+        "fresh[f'{each.key}{len(fresh)}'] = each",
     ),
     Mutant(
         "names what is repeated by the epoch of today",

@@ -1,8 +1,8 @@
 -- Read a sentinel and the batches after a seq, or of a channel, what was published under some keys.
 --
 -- KEYS   1 sentinel (hash)   2 log (stream)   3 of a channel: publication keys (sorted set, by seq)
--- ARGV   1 seq after which to read   2 batches at most   3 bytes after which no more are added, or 0
---        to leave the log alone   4 JSON: [publication key, …], or ""
+-- ARGV   1 seq after which to read   2 events after which no more batches are added   3 bytes, too; or
+--        "0" to leave the log alone   4 JSON: [publication key, …], or ""
 -- returns {now, token, record, lease, ttl, store, seqs, first, batches}: times in ms; "" for what is
 --         not there; store is what the server's memory goes back to, and seqs belong to the
 --         publication keys, where those are asked for; first is the oldest seq in the log; batches
@@ -25,16 +25,20 @@ if most > 0 then
     first = oldest[1][2][2]
   end
 end
-local batches, size, from = {}, 0, '(' .. ARGV[1] .. '-0'
-while #batches < wanted and size < most do
-  local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', math.min(32, wanted - #batches))
-  if #entries == 0 then
-    break
-  end
+local batches, size, more, from = {}, 0, wanted > 0, '(' .. ARGV[1] .. '-0'
+local enough, count = tonumber(ARGV[1]) + wanted, 2
+while more do
+  -- A few at first: a batch may have hundreds of events, or one.
+  local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', count)
+  more, count = #entries == count, math.min(2 * count, 64)
   for _, entry in ipairs(entries) do
     batches[#batches + 1] = entry[2][4]
     size = size + #entry[2][4]
     from = '(' .. entry[1]
+    if size >= most or tonumber(entry[1]:match('^%d+')) >= enough then
+      more = false
+      break
+    end
   end
 end
 local ttl = redis.call('PTTL', KEYS[1])

@@ -152,18 +152,18 @@ def _trim(
 def batches_after(db: sqlite3.Connection, row: Row, after: int, limit: int) -> list[Batch]:
     """Return the batches that a page after the seq `after` is cut from. Raises `BackendError`."""
     found = db.execute(
-        "SELECT record FROM batch WHERE stream = ? AND last_seq > ? ORDER BY last_seq LIMIT ?",
-        (row.key, after, limit),
+        "SELECT record, last_seq FROM batch WHERE stream = ? AND last_seq > ? ORDER BY last_seq",
+        (row.key, after),
     )
     batches: list[Batch] = []
     size = 0
-    for (record,) in found:
+    for record, last_seq in found:
         try:
             batches.append(decode_batch(record))
         except ForeignData as error:
             raise BackendError(f"foreign data in the log of {row.stream_id!r}: {error}") from error
         size += batches[-1].size
-        if size >= PAGE_BYTES:
+        if size >= PAGE_BYTES or last_seq >= after + limit:
             break
     return batches
 

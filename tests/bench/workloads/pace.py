@@ -191,5 +191,6 @@ def pace(setting: Setting) -> Workload:
         ),
         "The time is from the source's yield to the consumer's hands. The floor publishes each "
         "message by itself, with redis-py, and keeps it nowhere; for many streams that may need "
-        "more cores than there are.",
+        "more cores than there are. Its source waits for each publish: one that cannot keep the "
+        "pace has fewer events/s in place of longer ways.",
     )

@@ -79,6 +79,8 @@ class ChannelMachine(RuleBasedStateMachine):
         top, known = before.sentinel.last_seq, dict(before.keys)
         if self.log.sentinel.lineage.epochs[:1] != before.sentinel.lineage.epochs[:1]:
             top, known = 0, {}
+        elif any(item.key not in known for item in items):
+            top += self.log.sentinel.epoch != before.sentinel.epoch  # one is skipped
         for item, id in zip(items, effect.ids, strict=True):
             if item.key in known:
                 assert id == self.log.sentinel.lineage.id_at(known[item.key])
@@ -130,6 +132,11 @@ class ChannelMachine(RuleBasedStateMachine):
     @rule()
     def fail_over(self) -> None:
         self.log, self.store = copy_of(self.kept), next(self.stores)
+
+    @rule()
+    def restart(self) -> None:
+        """Nothing is lost, which nobody knows."""
+        self.store = next(self.stores)
 
     @rule()
     def wipe(self) -> None:

@@ -257,7 +257,8 @@ def test_a_path_does_not_lead_out_of_the_upstream(relay, upstream):
                 request = httpx2.Request(
                     "GET", url, extensions={"target": path}, headers={"Host": "localhost"}
                 )
-                assert client.send(request).status_code == 400
+                # Which, is up to the HTTP parser that uvicorn finds: httptools lets less through.
+                assert client.send(request).status_code in {400, 404}
     assert [call[1] for call in upstream.calls] == ["/v1/plain"]
 
 

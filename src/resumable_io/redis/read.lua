@@ -26,12 +26,13 @@ if most > 0 then
   end
 end
 local batches, size, more, from = {}, 0, wanted > 0, '(' .. ARGV[1] .. '-0'
-local enough, count = tonumber(ARGV[1]) + wanted, 2
+local enough, count = nil, 2
 while more do
   -- A few at first: a batch may have hundreds of events, or one.
   local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', count)
   more, count = #entries == count, math.min(2 * count, 64)
   for _, entry in ipairs(entries) do
+    enough = enough or math.max(tonumber(ARGV[1]), (tonumber(entry[2][2]) or 1) - 1) + wanted
     batches[#batches + 1] = entry[2][4]
     size = size + #entry[2][4]
     from = '(' .. entry[1]

@@ -163,7 +163,8 @@ def batches_after(db: sqlite3.Connection, row: Row, after: int, limit: int) -> l
         except ForeignData as error:
             raise BackendError(f"foreign data in the log of {row.stream_id!r}: {error}") from error
         size += batches[-1].size
-        if size >= PAGE_BYTES or last_seq >= after + limit:
+        first_seq = max(after + 1, batches[0].first_seq)
+        if size >= PAGE_BYTES or last_seq >= first_seq + limit - 1:
             break
     return batches
 

@@ -153,6 +153,8 @@ async def serve(who: str, count: int, pause: float | None):
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110
+            if serving.done():
+                await serving
             await asyncio.sleep(0.01)
         yield {"port": server.servers[0].sockets[0].getsockname()[1]}
         source.begin.set()

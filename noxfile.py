@@ -48,18 +48,19 @@ tested: list[str] = []
 def tests(session: nox.Session) -> None:
     """Run the whole suite on the first Python that is found, and a selection on the others."""
     install(session, "test")
-    pytest = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+    pytest = ("pytest", "--maxprocesses=8", "--dist=worksteal", "--numprocesses")
 
     smoke = bool(tested)
     tested.append(str(session.python))
     if session.posargs:
         session.run("pytest", *session.posargs)
     elif smoke:
-        session.run(*pytest, "-m", "smoke", env={"HYPOTHESIS_PROFILE": "smoke"})
+        session.run(*pytest, "auto", "-m", "smoke", env={"HYPOTHESIS_PROFILE": "smoke"})
     else:
         # The core's own tests, and no others, have to cover it.
-        session.run(*pytest, "tests/core", "--cov=resumable_core", "--cov-fail-under=100")
-        session.run(*pytest, "--ignore=tests/core")
+        session.run(*pytest, "auto", "tests/core", "--cov=resumable_core", "--cov-fail-under=100")
+        # The others spend half of their time in waiting for servers: two of them for each core.
+        session.run(*pytest, str(2 * (os.cpu_count() or 1)), "--ignore=tests/core")
 
 
 @nox.session

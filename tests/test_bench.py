@@ -4,6 +4,7 @@ The benchmarks themselves are programs: `nox -s bench`.
 """
 
 import asyncio
+import os
 import sys
 from itertools import pairwise
 from types import SimpleNamespace
@@ -195,6 +196,27 @@ def test_a_part_runs_in_a_process_of_its_own():
 def test_what_hangs_is_cut_off():
     with pytest.raises(Failed, match=r"cut off after 0\.5 s"):
         processes(0.5).run(asyncio.sleep, delay=60)
+
+
+def shell(script):
+    return {"file": "sh", "args": ["sh", "-c", script]}
+
+
+def test_what_is_cut_off_leaves_its_last_words():
+    script = "printf 'not this\\nwhat came\\n\\nbefore\\nthe end\\n' >&2; exec sleep 9"
+    with pytest.raises(Failed, match=r"cut off after 2 s: what came / before / the end$"):
+        processes(2).run(os.execvp, **shell(script))
+
+
+def test_whoever_crashed_is_named_and_not_who_waited_for_it():
+    start = processes(2).start
+    crash = start(os.execvp, **shell("echo out of luck >&2; exit 3"))
+    with (
+        pytest.raises(Failed, match=r"its process ended: out of luck$"),
+        crash,
+        start(asyncio.sleep, delay=60) as waiting,
+    ):
+        waiting.hear()
 
 
 def test_what_raises_has_failed_with_its_reason():

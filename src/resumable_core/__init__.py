@@ -6,8 +6,10 @@ drives them — `resumable_io`, or your own transport — carries the commands o
 
 The layout, in the order in which things depend on each other:
 
+    _frozen      what all records are made by: a dataclass that is cheap to define and to make
     _errors      the exception tree: whose fault, what to do
     _ids         event ids and positions, their order and text form
+    _numbers     times and counts that callers hand in
     _records     Message goes in; Event, Gap, Reset, End come out
     _retention   how much of a log to keep
     _lineage     the epochs a log went through; which ids are its own
@@ -112,6 +114,7 @@ from ._lineage import Lineage
 from ._listener import HandshakeListener, HandshakeStep
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
 from ._notices import read_notice
+from ._numbers import check_seconds
 from ._producer import (
     RENEWALS_PER_LEASE,
     Command,
@@ -259,6 +262,7 @@ __all__ = [
     "channel_log_id",
     "check_epoch",
     "check_name",
+    "check_seconds",
     "check_stream_id",
     "decide",
     "decode_batch",

@@ -15,17 +15,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Never, TypeAlias
 
 from ._errors import InvalidInput
+from ._frozen import frozen
 from ._ids import check_name
 from ._lineage import Lineage
+from ._numbers import check_seconds
 from ._records import Message, Outcome
 from ._retention import Retention
 
 MAX_METADATA_BYTES: Final = 4096
+
+MAX_REASON_BYTES: Final = 4096
+"""Bytes of UTF-8 in the reason of an end at most: like metadata, every sentinel carries it."""
 
 MAX_RECIPIENTS: Final = 256
 """Recipients of one targeted message at most."""
@@ -41,8 +46,12 @@ class Takeover(StrEnum):
     CONTINUE = "continue"
     """Go on after the last event that was kept; the lineage grows."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> Never:
+        raise InvalidInput(f"on_lost is refuse, restart or continue; got {value!r:.80}")
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Claim:
     """Become the producer. `epoch` is newly drawn: a repeat of the same claim is recognised by it.
 
@@ -62,12 +71,11 @@ class Claim:
 
     def __post_init__(self) -> None:
         """Refuse a lease that is none, and metadata that is not small JSON."""
-        if not 0 < self.lease < math.inf:
-            raise InvalidInput(f"a lease is finite and above 0 seconds, got {self.lease!r}")
+        check_seconds("lease", self.lease)
         _check_metadata(self.metadata)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Append:
     """Append messages, of which the first is to have seq `first_seq`; renews the lease.
 
@@ -82,19 +90,20 @@ class Append:
     """Code points in `messages` together."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Renew:
     """Promise to be alive for another lease."""
 
     epoch: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finish:
     """End the stream after `last_seq`: done, failed, or lost (the lease is given up).
 
-    Changes nothing while the store lacks events up to `last_seq`. Raises `InvalidInput` for any
-    other outcome: to stop a stream is not its producer's business.
+    Changes nothing while the store lacks events up to `last_seq`. An `error` of more than 4,096
+    bytes of UTF-8 is cut. Raises `InvalidInput` for any other outcome: to stop a stream is not its
+    producer's business.
     """
 
     epoch: str
@@ -103,19 +112,29 @@ class Finish:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an outcome that is not a producer's."""
+        """Refuse an outcome that is not a producer's, and cut the error: the end has to be told."""
         if self.outcome is Outcome.STOPPED:
             raise InvalidInput("a producer ends as done, failed or lost; to stop a stream, `Stop`")
+        if self.error is not None:
+            object.__setattr__(self, "error", _cut(self.error))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
-    """End the stream from anywhere; the producer learns of it. Nothing happens to an ended one."""
+    """End the stream from anywhere; the producer learns of it. Nothing happens to an ended one.
+
+    Raises `InvalidInput` when the reason is no text, or over 4,096 bytes of UTF-8.
+    """
 
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a reason that could not be shown."""
+        if self.reason is not None:
+            _check_reason(self.reason)
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Observe:
     """Look at the stream, and record as lost a producer whose lease has run out.
 
@@ -126,7 +145,7 @@ class Observe:
     connected_for: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recover:
     """Write a sentinel again that the store has lost, or skip seqs whose events nobody has.
 
@@ -142,17 +161,17 @@ class Recover:
     metadata: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expire:
     """Forget the stream when its time to be kept is over."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """Remove the stream at once; a tombstone keeps its producer from restoring it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Publication:
     """Carry a message to a channel: to everybody, or to the recipients `to` alone.
 
@@ -170,20 +189,20 @@ class Publication:
     def __post_init__(self) -> None:
         """Refuse what nobody could ever read."""
         check_name("a key", self.key)
-        names = sum(len(name.encode("utf-8", "surrogatepass")) for name in self.to or ())
-        object.__setattr__(self, "size", self.message.size + names)
-        if self.to is None:
-            return
-        if not 1 <= len(self.to) <= MAX_RECIPIENTS:
-            raise InvalidInput(
-                f"a targeted message has 1 to {MAX_RECIPIENTS} recipients, got {len(self.to)}; "
-                "one for everybody has None"
-            )
-        for recipient in self.to:
-            check_name("a recipient", recipient)
+        size = self.message.size
+        if self.to is not None:
+            if not 1 <= len(self.to) <= MAX_RECIPIENTS:
+                raise InvalidInput(
+                    f"a targeted message has 1 to {MAX_RECIPIENTS} recipients, got {len(self.to)}; "
+                    "one for everybody has None"
+                )
+            for recipient in self.to:
+                check_name("a recipient", recipient)
+                size += len(recipient.encode())
+        object.__setattr__(self, "size", size)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Publish:
     """Append to a channel, whoever else does; open it if it is not there.
 
@@ -205,10 +224,31 @@ Change: TypeAlias = (
 """Whatever can be done to a stream. All may be repeated as they are."""
 
 
-def _check_metadata(metadata: Mapping[str, object]) -> None:
+def _check_metadata(metadata: object) -> None:
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(f"metadata is a mapping, got {type(metadata).__name__}")
     try:
         size = len(json.dumps(metadata, allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"metadata is what JSON can say: {error}") from error
     if size > MAX_METADATA_BYTES:
         raise InvalidInput(f"metadata has at most {MAX_METADATA_BYTES} bytes as JSON, got {size}")
+
+
+def _check_reason(reason: object) -> None:
+    if not isinstance(reason, str):
+        raise InvalidInput(f"a reason is text, got {type(reason).__name__}")
+    try:
+        size = len(reason.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput("a reason must be valid Unicode, got a lone surrogate") from None
+    if size > MAX_REASON_BYTES:
+        raise InvalidInput(f"a reason has at most {MAX_REASON_BYTES} bytes of UTF-8, got {size}")
+
+
+def _cut(reason: str) -> str:
+    """Return as much of `reason` as UTF-8 can hold within the limit."""
+    encoded = reason[: MAX_REASON_BYTES + 1].encode(errors="replace")
+    if len(encoded) > MAX_REASON_BYTES:
+        encoded = encoded[: MAX_REASON_BYTES - 3] + "…".encode()
+    return encoded.decode(errors="ignore")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from types import UnionType
 from typing import Any, Final
 
@@ -37,7 +38,11 @@ class ForeignData(ResumableError):
 
 def encode_batch(batch: Batch) -> bytes:
     """Return `batch` as bytes."""
-    binary = [index for index, data in enumerate(batch.data) if isinstance(data, bytes)]
+    binary: list[int] = []
+    texts: Sequence[str | bytes] = batch.data
+    if {*map(type, texts)} != {str}:
+        binary = [index for index, data in enumerate(texts) if isinstance(data, bytes)]
+        texts = [data if isinstance(data, str) else data.decode("latin-1") for data in texts]
     return _dump(
         (
             VERSION,
@@ -47,7 +52,7 @@ def encode_batch(batch: Batch) -> bytes:
             batch.size,
             batch.characters,
             batch.time,
-            [data if isinstance(data, str) else data.decode("latin-1") for data in batch.data],
+            texts,
             batch.types,
             binary,
             {index: sorted(names) for index, names in batch.to.items()},
@@ -184,11 +189,18 @@ def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> 
 
 
 def _are(kind: type | UnionType, *values: object) -> bool:
-    return all(isinstance(value, kind) for value in values)
+    for value in values:  # noqa: SIM110 - a generator takes longer than all the rest
+        if not isinstance(value, kind):
+            return False
+    return True
 
 
 def _dump(record: tuple[Any, ...]) -> bytes:
     try:
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+        return _AS_IT_IS.encode(record).encode()
     except UnicodeEncodeError:  # a lone surrogate, in what an application says about a stream
-        return json.dumps(record, separators=(",", ":")).encode()
+        return _ESCAPED.encode(record).encode()
+
+
+_AS_IT_IS: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ESCAPED: Final = json.JSONEncoder(separators=(",", ":"))

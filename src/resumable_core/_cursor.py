@@ -27,10 +27,11 @@ came before is told on the log's word alone: the cursor asks for a page `from_lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from ._errors import StreamNotFound
+from ._frozen import frozen
 from ._ids import After, AtCharacter, Beginning, EventId, Live, Position, Unreadable
 from ._lifecycle import State
 from ._lineage import Lineage
@@ -50,7 +51,7 @@ from ._records import (
 from ._sentinel import Sentinel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reader:
     """Say who reads a channel.
 
@@ -93,6 +94,36 @@ class Cursor:
         self._patience: float | None = None  # until when to wait for what the store has lost
         self._target: int | None = None  # code points to be passed over, while they are
         self._passed = 0  # code points of the stream before this place, until then
+
+    def follow(self, page: Page) -> Sequence[Event]:
+        """Return the events of a page of the window that simply go on from here, up to the top.
+
+        Nothing where more than that is to be said: `read` says it. It would say the same of these,
+        but this is what happens for each event to each of thousands of consumers.
+        """
+        events, top = page.events, page.sentinel.last_seq
+        if (
+            not events
+            or self.from_log
+            or self.after != page.after
+            or self.after + len(events) != events[-1].id.seq
+            or events[-1].id.seq != top
+            or page.sentinel.outcome is not None
+            or page.sentinel.lineage is not self._lineage
+            or self._target is not None
+            or self.finished
+        ):
+            return ()
+        if self._reader is None:
+            seen = events
+        elif self._reader.replay is not None and self._reader.replay < len(events):
+            return ()
+        else:
+            seen = page.seen_by(self._reader.recipients)
+        self._move(events[-1].id)
+        self._lease = page.sentinel.lease
+        self._patience = self.deadline = None
+        return seen
 
     def read(self, page: Page, now: float) -> Sequence[Record]:
         """Return what the consumer is told in view of `page`; nothing when it has to wait.

@@ -33,7 +33,7 @@ class InvalidInput(ResumableError, ValueError):
 
 
 class InvalidStreamId(InvalidInput):
-    """Refuse a stream id: empty, over 255 bytes of UTF-8, or with control characters."""
+    """Refuse a stream id: no text, empty, over 255 bytes of UTF-8, or with control characters."""
 
 
 class InvalidMessage(InvalidInput):

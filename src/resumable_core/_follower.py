@@ -25,11 +25,11 @@ at the top.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias, assert_never
 
+from ._frozen import frozen
 from ._ids import EventId
 from ._lifecycle import State
 from ._log import PAGE_EVENTS, TOP, Batch, Page
@@ -44,7 +44,7 @@ SLICES: Final = 64
 """Pages of the window that are remembered, since most consumers ask for the same one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FollowerLimits:
     """State the limits of one follower.
 
@@ -62,21 +62,21 @@ class FollowerLimits:
     outage: float = 45.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Appended:
     """Say on the live feed that a batch was appended."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changed:
     """Say on the live feed that the state of the stream is another: claimed, ended, deleted."""
 
     sentinel: Sentinel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interrupted:
     """Say on the live feed that anything may have been missed before this point."""
 
@@ -84,7 +84,7 @@ class Interrupted:
 FeedItem: TypeAlias = Appended | Changed | Interrupted
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetch:
     """Ask the driver to read the events after a seq."""
 
@@ -117,7 +117,7 @@ class Follower:
         self._window: list[Event] = []
         self._top = 0  # where the window ends, also when it holds nothing
         self._bytes = 0
-        self._chunks: deque[tuple[int, int]] = deque()  # what came together: last seq, bytes
+        self._chunks: list[tuple[int, int]] = []  # what came together: last seq, bytes
         self._pending: list[Batch] = []
         self._slices: dict[int, Page] = {}
         self._connected_since = math.inf
@@ -347,7 +347,7 @@ class Follower:
         while self._top - end > limits.window_count or self._bytes > limits.window_bytes:
             if len(self._chunks) == 1:
                 break
-            end, size = self._chunks.popleft()
+            end, size = self._chunks.pop(0)
             self._bytes -= size
         del self._window[: end - start]
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, assert_never
 
+from ._frozen import frozen
 from ._ids import After, EventId
 from ._records import End, Event, Gap, GapReason, Outcome, Record, Reset
 from ._sse import data_lines, encode_comment, encode_id, one_line
@@ -32,7 +32,7 @@ class Then(Enum):
     CUT_OFF = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Framed:
     """Hold a piece of a response."""
 

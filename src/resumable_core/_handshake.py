@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ._errors import InvalidMessage
+from ._frozen import frozen
 from ._transcript import Transcript, utf16_units
 
 SENTINEL_DONE: Final = "DONE"
@@ -53,7 +54,7 @@ MAX_LISTENER_ID: Final = 256
 # Requests
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResumeRequest:
     """Ask for a text after `skip` code units; negative: so many before its end as it is now."""
 
@@ -102,7 +103,7 @@ def _whole(number: object) -> int:
 # The producer's side
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delivery:
     """Carry one message to one listener."""
 

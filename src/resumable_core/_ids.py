@@ -13,10 +13,10 @@ anything else is a position of its own, `Unreadable`, which makes the consumer s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
 from ._errors import InvalidInput, InvalidPosition, InvalidStreamId
+from ._frozen import frozen
 
 MAX_SEQ: Final = 2**53 - 1
 """The highest seq: the largest integer that a JSON number carries exactly everywhere."""
@@ -34,7 +34,7 @@ _EVENT_ID: Final = re.compile(r"([0-9A-Za-z]{1,32})-(0|[1-9][0-9]{0,15})(-end)?"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventId:
     """Name one event of one stream: the producer's claim and the place.
 
@@ -60,12 +60,12 @@ class EventId:
         return position.id
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Beginning:
     """Start at the first event."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class After:
     """Go on after an event; with `end`, after the end of the stream, which has been seen."""
 
@@ -77,7 +77,7 @@ class After:
         return f"{self.id}-end" if self.end else str(self.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AtCharacter:
     """Go on behind the first `offset` Unicode code points of the stream's text.
 
@@ -92,12 +92,12 @@ class AtCharacter:
             raise InvalidPosition(f"a character offset is 0 or more, got {self.offset}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Live:
     """Skip what is there and start with the next event."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unreadable:
     """Stand for a Last-Event-ID that is none; `reason` is `malformed` or `oversized`."""
 
@@ -145,23 +145,25 @@ def check_epoch(epoch: str) -> None:
         raise InvalidInput(f"an epoch is 1 to 32 ASCII letters and digits, got {epoch[:80]!r}")
 
 
-def check_stream_id(stream_id: str) -> None:
+def check_stream_id(stream_id: object) -> None:
     """Raise `InvalidStreamId` unless `stream_id` can name a stream in every backend.
 
-    That is 1 to 255 bytes of UTF-8 without control characters or line separators.
+    That is text of 1 to 255 bytes of UTF-8 without control characters or line separators.
     """
     if (wrong := _what_is_wrong_with(stream_id)) is not None:
         raise InvalidStreamId(f"a stream id {wrong}")
 
 
-def check_name(kind: str, name: str) -> None:
+def check_name(kind: str, name: object) -> None:
     """Raise `InvalidInput` unless `name`, of a channel for example, is as a stream id has to be."""
     if (wrong := _what_is_wrong_with(name)) is not None:
         raise InvalidInput(f"{kind} {wrong}")
 
 
-def _what_is_wrong_with(name: str) -> str | None:
+def _what_is_wrong_with(name: object) -> str | None:
     """Say what keeps `name` from naming anything, or return None."""
+    if not isinstance(name, str):
+        return f"is text, got {type(name).__name__}"
     try:
         length = len(name.encode())
     except UnicodeEncodeError:

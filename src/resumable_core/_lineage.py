@@ -12,16 +12,16 @@ the epoch proves that the place was this log's:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from ._frozen import frozen
 from ._ids import EventId
 
 LINEAGE_LIMIT: Final = 100
 """How many epochs a log may go through: a hundred takeovers of one answer are a crash loop."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lineage:
     """Hold the epochs of one log, oldest first, each with the seq of its first event."""
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ._changes import Append, Change, Claim, Observe, Publication, Publish, Recover
+from ._frozen import frozen
 from ._ids import MAX_SEQ, EventId
 from ._records import Event, Message, character_count
 from ._sentinel import ABSENT, Sentinel, begins_anew, transition, unexpired
@@ -35,7 +36,7 @@ TOP: Final = MAX_SEQ
 """Read after this seq to get the sentinel and no events."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """Hold what was appended in one step, of one epoch: as columns, since most is only kept.
 
@@ -75,10 +76,11 @@ class Batch:
         """Return its events, newly made."""
         return self.events_from(0)
 
-    def events_from(self, index: int) -> tuple[Event, ...]:
-        """Return its events without the first `index`, newly made."""
+    def events_from(self, index: int, limit: int | None = None) -> tuple[Event, ...]:
+        """Return its events without the first `index`, at most `limit` of them, newly made."""
         epoch, types, to = self.epoch, self.types, self.to
-        first_seq, data = self.first_seq + index, self.data[index:] if index else self.data
+        first_seq = self.first_seq + index
+        data = self.data[index : None if limit is None else index + limit]
         if not (types or to):
             return tuple(
                 [Event(EventId(epoch, seq), each) for seq, each in enumerate(data, first_seq)]
@@ -95,7 +97,7 @@ NO_TYPES: Final[Mapping[int, str]] = {}
 FOR_EVERYBODY: Final[Mapping[int, frozenset[str]]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """Answer a read in one atomic step: the sentinel, and the events after a seq up to a limit."""
 
@@ -147,7 +149,7 @@ class _Views:
         return seen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effect:
     """Say what a change does to a log."""
 
@@ -306,25 +308,23 @@ class EventLog:
             del self.keys[oldest]
 
 
-def page_of(batches: Sequence[Batch], after: int, limit: int) -> tuple[tuple[Event, ...], int]:
+def page_of(batches: Iterable[Batch], after: int, limit: int) -> tuple[tuple[Event, ...], int]:
     """Return the events of a page, cut from `batches`, and the code points before the first.
 
     `batches` begin with the one that holds the first event after the seq `after`. The page ends
     with the batch that fills it to `PAGE_BYTES`, and after `limit` events.
     """
-    if not batches:
-        return (), 0
-    skip = max(0, after + 1 - batches[0].first_seq)
-    offset = batches[0].offset + sum(map(character_count, batches[0].data[:skip]))
     events: list[Event] = []
-    size = 0
+    offset = size = 0
     for batch in batches:
-        events += batch.events_from(skip)
-        skip = 0
+        skip = max(0, after + 1 - batch.first_seq)
+        if not events:
+            offset = batch.offset + sum(map(character_count, batch.data[:skip]))
+        events += batch.events_from(skip, limit - len(events))
         size += batch.size
         if size >= PAGE_BYTES or len(events) >= limit:
             break
-    return tuple(events[:limit]), offset
+    return tuple(events), offset
 
 
 def _last_seq(batch: Batch) -> int:

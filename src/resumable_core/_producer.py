@@ -21,7 +21,6 @@ changes nothing; once the source has ended, the write lane alone is listened to.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
@@ -36,6 +35,7 @@ from ._errors import (
     StreamError,
     StreamNotFound,
 )
+from ._frozen import frozen
 from ._ids import EventId
 from ._lane import Lane
 from ._lifecycle import State
@@ -54,7 +54,7 @@ LINGER_INTERVAL: Final = 1.0
 """Seconds between two looks at a stream that has ended but might be lost again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProducerLimits:
     """State the limits of one producer.
 
@@ -88,6 +88,8 @@ class Phase(Enum):
     CLOSED = auto()
     """Nothing is left to do."""
 
+
+_UNFINISHED: Final = (Phase.CLAIMING, Phase.PRODUCING)
 
 WriteCommand: TypeAlias = Claim | Append | Recover | Finish | Observe
 Command: TypeAlias = WriteCommand | Renew
@@ -132,7 +134,7 @@ class Producer:
 
         It is started when the phase is `PRODUCING`: before, it may turn out not to be needed.
         """
-        return self.phase in (Phase.CLAIMING, Phase.PRODUCING) and self.outcome is None
+        return self.outcome is None and self.phase in _UNFINISHED
 
     @property
     def has_room(self) -> bool:
@@ -159,8 +161,9 @@ class Producer:
                 f"a message has at most {self._limits.message_bytes} bytes, got {message.size}: "
                 "yield smaller pieces, or raise message_bytes"
             )
-        first = self._run.unacked == 0
-        self._run.push(message)
+        run = self._run
+        first = run.last == run.acked
+        run.push(message)
         self._offered = True
         return first or not self.has_room
 
@@ -320,7 +323,7 @@ class Producer:
 
     def _append(self) -> Append:
         messages = self._run.to_append()
-        characters = sum(message.characters for message in messages)
+        characters = sum([message.characters for message in messages])
         return Append(self._claim.epoch, self._run.acked + 1, messages, characters)
 
     def _recover(self) -> Recover:
@@ -379,7 +382,7 @@ class Producer:
 
     def _close(self, error: ResumableError) -> None:
         """Close the machine; the first reason stays, and an end that was recorded is no error."""
-        if self.phase in {Phase.CLAIMING, Phase.PRODUCING}:
+        if self.phase in _UNFINISHED:
             self.error = error
         self.phase = Phase.CLOSED
 

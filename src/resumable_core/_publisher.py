@@ -16,6 +16,7 @@ from typing import Final
 
 from ._changes import Publication, Publish
 from ._errors import BackendFull, BackendUnavailable, InvalidMessage
+from ._frozen import frozen
 from ._ids import EventId
 from ._lane import LONGEST_RETRY, Lane
 from ._retention import Retention
@@ -25,7 +26,7 @@ BATCH_BYTES: Final = 2**20
 """Publications, and bytes, in one attempt at most (and one publication)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublisherLimits:
     """State the limits of what a process publishes to one channel.
 

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from ._errors import InvalidInput
+from ._frozen import frozen
 from ._sse import MAX_EVENT_SIZE, Decoder, ServerSentEvent
 
 MAX_REDIRECTS: Final = 20
@@ -41,7 +41,7 @@ _PERMANENT: Final = frozenset({301, 307, 308})
 _TEMPORARY: Final = frozenset({302, 303})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReconnectLimits:
     """State how patient a client is. All times are seconds.
 

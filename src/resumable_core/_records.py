@@ -11,11 +11,12 @@ about the past: after a gap it is still valid, after a reset it is void.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 from ._errors import InvalidMessage
+from ._frozen import frozen
 from ._ids import EventId
 
 RESERVED_TYPES: Final = frozenset({"end", "expired", "gap", "reset"})
@@ -69,7 +70,7 @@ class ResetReason(StrEnum):
     """The event id is ahead of what the stream holds, and nobody restored what was lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """Carry what a source yields: text or bytes, and an optional event type.
 
@@ -88,19 +89,21 @@ class Message:
     def __post_init__(self) -> None:
         """Refuse what could not be delivered, before anything is stored."""
         match self.data:
-            case str(text):
-                size = len(text) if text.isascii() else _check_unicode("data", text)
-            case bytes(data):
+            case str() as text:
+                characters = len(text)
+                size = characters if text.isascii() else _check_unicode("data", text)
+            case bytes() as data:
+                characters = character_count(data)
                 size = len(data)
             case _:
                 raise InvalidMessage(f"data is text or bytes, got {type(self.data).__name__}")
         if self.type is not None:
             size += _check_type(self.type)
         object.__setattr__(self, "size", size)
-        object.__setattr__(self, "characters", character_count(self.data))
+        object.__setattr__(self, "characters", characters)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """Hand a consumer a message that has been appended."""
 
@@ -111,7 +114,7 @@ class Event:
     """Who alone may see it; None: everybody. Only channels have such events; no framing tells."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gap:
     """Report a hole: keep what you have; something between it and what follows is missing."""
 
@@ -119,7 +122,7 @@ class Gap:
     reason: GapReason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reset:
     """Report that what you have is not part of this stream: discard it, here it starts."""
 
@@ -127,7 +130,7 @@ class Reset:
     reason: ResetReason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class End:
     """Report how the stream ended; always the last record, once.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
-from ._errors import InvalidInput
+from ._frozen import frozen
+from ._numbers import check_count, check_seconds
 
 
 class Batchlike(Protocol):
@@ -33,7 +33,7 @@ class Batchlike(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retention:
     """State how much of a stream is kept.
 
@@ -44,7 +44,8 @@ class Retention:
               never less than its lease, in which whoever ended it may have to ask again
 
     A batch goes as soon as one of `count`, `bytes` and `age` no longer asks for it. Raises
-    `InvalidInput` when a limit is not a finite positive number (`keep` may be 0).
+    `InvalidInput` for a count or bytes that are no whole number, 1 at least, and for seconds that
+    are not above 0 (`keep` may be 0) and a hundred years at most.
     """
 
     count: int = 100_000
@@ -54,11 +55,11 @@ class Retention:
 
     def __post_init__(self) -> None:
         """Refuse limits that are none."""
-        for name, value in (("count", self.count), ("bytes", self.bytes), ("age", self.age)):
-            if value is not None and not 0 < value < math.inf:
-                raise InvalidInput(f"retention: {name} must be finite and positive, got {value!r}")
-        if not 0 <= self.keep < math.inf:
-            raise InvalidInput(f"retention: keep must be finite and at least 0, got {self.keep!r}")
+        check_count("retention: count", self.count)
+        check_count("retention: bytes", self.bytes)
+        if self.age is not None:
+            check_seconds("retention: age", self.age)
+        check_seconds("retention: keep", self.keep, zero=True)
 
     def excess(self, batches: Iterable[Batchlike], count: int, size: int, now: float) -> int:
         """Return how many of the oldest batches may go.

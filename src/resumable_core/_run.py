@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 
 from ._records import Message
 
@@ -34,13 +33,14 @@ class Run:
         self._kept_bytes = 0
         self.before = 0
         """The seq before the first message."""
-        self._messages: deque[Message] = deque()
+        self._kept: deque[Message] = deque()
+        self._unacked: deque[Message] = deque()
 
     def begin_after(self, last_seq: int, characters: int) -> None:
         """Say where in the stream the run begins: it is claimed, or goes on, after `last_seq`."""
         self.acked = last_seq
         self.before = last_seq
-        self.last = last_seq + len(self._messages)
+        self.last = last_seq + len(self._unacked)
         self.characters_before = characters
 
     @property
@@ -55,37 +55,38 @@ class Run:
 
     def push(self, message: Message) -> None:
         """Add a message."""
-        self._messages.append(message)
+        self._unacked.append(message)
         self.last += 1
         self.unacked_bytes += message.size
 
     def kept(self) -> Iterable[tuple[int, Message]]:
         """Return the messages that the store has, with their seqs."""
-        count = max(0, self.acked - self.before)
-        return enumerate(islice(self._messages, count), self.before + 1)
+        return enumerate(self._kept, self.before + 1)
 
     def to_append(self) -> tuple[Message, ...]:
         """Return the messages that the store lacks. To be called on a run that isn't torn."""
-        start = self.acked - self.before
-        return tuple(islice(self._messages, start, None))
+        return tuple(self._unacked)
 
     def acknowledge(self, last_seq: int) -> None:
         """Move the mark to what the store has: forward, or back if it has lost something."""
-        low, high = sorted((self.acked, last_seq))
-        start, stop = (max(0, seq - self.before) for seq in (low, high))
-        size = sum(message.size for message in islice(self._messages, start, stop))
-        if last_seq < self.acked:
-            size = -size
+        more = max(0, last_seq - self.before) - len(self._kept)
+        if more > 0:
+            moved = [self._unacked.popleft() for _ in range(min(more, len(self._unacked)))]
+            self._kept += moved
+            size = sum([message.size for message in moved])
+        else:
+            moved = [self._kept.pop() for _ in range(-more)]
+            self._unacked.extendleft(moved)
+            size = -sum([message.size for message in moved])
         self.unacked_bytes -= size
         self._kept_bytes += size
         self.acked = last_seq
 
     def forget(self, *, count: int, size: int) -> None:
         """Let go of the oldest that are kept: at most `count` stay, of at most `size` bytes."""
-        while self.acked > self.before and (
-            self.acked - self.before > count or self._kept_bytes > size
-        ):
-            message = self._messages.popleft()
+        kept = self._kept
+        while len(kept) > count or self._kept_bytes > size:
+            message = kept.popleft()
             self.before += 1
             self._kept_bytes -= message.size
             self.characters_before += message.characters

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final, assert_never
 
 from ._changes import (
@@ -42,13 +42,14 @@ from ._changes import (
     Takeover,
 )
 from ._errors import Fenced, StreamExists, StreamNotFound
+from ._frozen import frozen
 from ._lifecycle import TABLE, Refusal, State, input_of
 from ._lineage import Lineage
 from ._records import Outcome
 from ._retention import Retention
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sentinel:
     """Hold a stream's one state record.
 
@@ -248,12 +249,19 @@ def _appended(sentinel: Sentinel, append: Append, now: float) -> Sentinel:
     for message in append.messages[:known]:
         characters -= message.characters
     until = now + sentinel.lease
-    return replace(
-        sentinel,
-        last_seq=last,
-        characters=sentinel.characters + characters,
-        lease_until=until,
-        expires_at=until + _keep(sentinel),
+    return Sentinel(  # what `replace` would make, in a third of its time: this is for every append
+        sentinel.state,
+        sentinel.epoch,
+        sentinel.lineage,
+        last,
+        sentinel.characters + characters,
+        sentinel.lease,
+        until,
+        until + _keep(sentinel),
+        sentinel.retention,
+        sentinel.error,
+        sentinel.metadata,
+        sentinel.store,
     )
 
 

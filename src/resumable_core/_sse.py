@@ -11,8 +11,9 @@ A stream is a series of blocks, each closed by an empty line. A block is a serie
 
 import codecs
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from ._frozen import frozen
 
 __all__ = [
     "MAX_EVENT_SIZE",
@@ -89,7 +90,7 @@ def encode_retry(milliseconds: int) -> bytes:
 
     See 9.2.6.
     """
-    return f"retry: {_milliseconds('milliseconds', milliseconds)}\n\n".encode()
+    return f"retry: {_milliseconds('retry', milliseconds)}\n\n".encode()
 
 
 def encode_comment(text: str = "") -> bytes:
@@ -118,13 +119,13 @@ def one_line(field: str, text: str) -> str:
 def _milliseconds(field: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRY:
         return value
-    raise ValueError(f"{field} must be milliseconds, an integer from 0 to {MAX_RETRY}")
+    raise ValueError(f"{field} must be a whole number of milliseconds, from 0 to {MAX_RETRY}")
 
 
 # -- Decoder --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerSentEvent:
     """An event as it reaches a client: its type is "message" when the server gave it none."""
 

@@ -13,8 +13,11 @@ def open_backend(url: str) -> Backend:
 
     Raises `InvalidInput` for a scheme that no backend has, and for what is no path of a file.
     """
-    match url.partition("://")[0]:
+    scheme, found, rest = url.partition("://")
+    match scheme if found else "":
         case "memory":
+            if rest:
+                raise InvalidInput("memory:// has no name: each is a store of its own")
             return MemoryBackend()
         case (
             "redis" | "rediss" | "unix"
@@ -27,10 +30,10 @@ def open_backend(url: str) -> Backend:
             from .sqlite import SQLiteBackend
 
             return SQLiteBackend(_path_of(url))
-        case scheme:  # the rest of a URL may hold a password
+        case _:  # the rest of a URL may hold a password
             raise InvalidInput(
-                f"no backend for {scheme[:20]!r}: expected memory, redis, rediss, unix or "
-                "sqlite://, or a Backend"
+                f"no backend for {(scheme + found)[:20]!r}: expected memory://, "
+                "sqlite:///path.db, redis://host:6379 or the like, or a Backend"
             )
 
 

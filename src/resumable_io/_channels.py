@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from anyio import Event as Signal
 from anyio import current_time, sleep_until
@@ -15,6 +15,7 @@ from resumable_core import (
     AtCharacter,
     Delete,
     EventId,
+    InvalidInput,
     InvalidPosition,
     Message,
     Position,
@@ -25,6 +26,7 @@ from resumable_core import (
     Retention,
     Ticket,
     channel_log_id,
+    check_name,
 )
 
 from ._followers import Followers, StreamsClosed
@@ -69,8 +71,9 @@ class Channel:
         became of it is then unknown, unless it is published again under the same key. Cancelled, it
         may have been published.
         """
-        recipients = None if to is None else frozenset([to] if isinstance(to, str) else to)
-        publication = Publication(self._hub.message(item), key or secrets.token_hex(8), recipients)
+        recipients = None if to is None else _recipients(to)
+        key = secrets.token_hex(8) if key is None else key
+        publication = Publication(self._hub.message(item), key, recipients)
         return await self._hub.publish(self._log_id, self._retention, publication)
 
     async def subscribe(
@@ -87,13 +90,18 @@ class Channel:
         there: then the subscription waits for the first event. It never ends by itself; when the
         channel is deleted and opened again, it tells of a `Reset`.
 
-        Raises `InvalidPosition` for a number of characters, and `BackendError`.
+        Raises `InvalidPosition` for a number of characters, `InvalidInput` for names that nobody
+        could have and a `replay` below 0, and `BackendError`.
         """
         place = to_position(position)
         if isinstance(place, AtCharacter):
             raise InvalidPosition("channels are not resumed by characters: use an event id")
-        names = [recipient] if isinstance(recipient, str) else recipient
-        reader = Reader(frozenset(names), replay)
+        if replay is not None and replay < 0:
+            raise InvalidInput(f"replay is a number of events, 0 or more, got {replay}")
+        names = _recipients(recipient)
+        for name in names:
+            check_name("a recipient", name)
+        reader = Reader(names, replay)
         return await self._hub.subscribe(self._log_id, place, reader)
 
     async def delete(self) -> None:
@@ -104,6 +112,16 @@ class Channel:
     def subscriptions(self) -> int:
         """Return how many subscriptions to the channel this process has."""
         return self._hub.subscriptions(self._log_id)
+
+
+def _recipients(given: object) -> frozenset[str]:
+    """Return the names that a caller gave, or the only one. They are checked elsewhere."""
+    if isinstance(given, str):
+        return frozenset([given])
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        kind = type(given).__name__
+        raise InvalidInput(f"a recipient is text, several are an iterable of it; got {kind}")
+    return frozenset(cast("Iterable[str]", given))
 
 
 class Channels:

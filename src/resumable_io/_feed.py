@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,9 +17,11 @@ FEED_ITEMS: Final = 256
 class BufferedFeed(Feed):
     """Hold the news of one stream until they are received; `events`: batches are among them."""
 
+    __slots__ = ("_items", "_wakeup", "events")
+
     def __init__(self, *, events: bool) -> None:
-        self.events = events
-        self._items: deque[FeedItem] = deque()
+        self.events: bool = events
+        self._items: list[FeedItem] = []
         self._wakeup = Wakeup()
 
     def put(self, item: FeedItem) -> None:
@@ -35,6 +36,5 @@ class BufferedFeed(Feed):
         """Wait for news and return all there is; see `Feed.receive`."""
         while not self._items:
             await self._wakeup.wait()
-        items = tuple(self._items)
-        self._items.clear()
+        items, self._items = tuple(self._items), []
         return items

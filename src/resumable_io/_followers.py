@@ -1,17 +1,21 @@
 """Drive core's follower machines: one for each stream that somebody in this process waits for.
 
 A follower lives as long as it has subscriptions: the last that leaves ends it, and one that was
-forgotten without being closed counts no more once it is garbage.
+forgotten without being closed counts no more once it is garbage. It is a task that listens; reads
+are tasks for as long as they last, and one clock for all says when they are due. So ten thousand
+that have nothing to do cost little.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
+from heapq import heapify, heappop, heappush
 from typing import Final
-from weakref import WeakSet
+from weakref import ref
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, current_time, sleep
+from anyio import CancelScope, CapacityLimiter, current_time, sleep
 from anyio.abc import TaskGroup
 
 from resumable_core import (
@@ -19,6 +23,7 @@ from resumable_core import (
     BackendError,
     BackendUnavailable,
     Event,
+    Fetch,
     Follower,
     FollowerLimits,
     Page,
@@ -27,12 +32,15 @@ from resumable_core import (
 )
 
 from ._wakeup import Wakeup
-from .abc import Backend, Feed
+from .abc import Backend
 
 logger: Final = logging.getLogger("resumable_io")
 
 RETRY: Final = 1.0
 """Seconds before a feed that could not be had is asked for again."""
+
+FIRST_PAGE: Final = 128
+"""Events that a consumer gets first: of a long stream as soon as of a short one."""
 
 CONCURRENT_READS: Final = 32
 """Pages read from the store at once: ten thousand returning consumers are served in turn."""
@@ -45,95 +53,118 @@ class StreamsClosed(ResumableError):
 class FollowerDriver:
     """Follow one stream, and wake those who wait for it."""
 
+    __slots__ = (
+        "_error",
+        "_hub",
+        "_listening",
+        "_reading",
+        "_stream_id",
+        "_told",
+        "called_at",
+        "changed",
+        "ended",
+        "machine",
+        "subscriptions",
+    )
+
     def __init__(self, hub: Followers, stream_id: str, limits: FollowerLimits) -> None:
         self.machine: Follower = Follower(limits, current_time())
         self.changed: Wakeup = Wakeup()
         """Wakes consumers: there may be something to see."""
-        self.subscriptions: WeakSet[object] = WeakSet()
-        self.scope: CancelScope = CancelScope()
+        self.subscriptions: set[ref[object]] = set()
+        self.called_at: float = math.inf
+        """When the hub's clock will call `go_on`."""
         self.ended: bool = False
         """Whether nobody will be woken by this follower any more."""
         self._hub = hub
         self._stream_id = stream_id
-        self._work = Wakeup()
+        self._listening = CancelScope()
+        self._reading: CancelScope | None = None
+        self._told = 0  # the version that consumers were woken for
         self._error: BackendError | None = None
 
     def doubt(self) -> None:
         """Have the store asked until it answers, since it did not answer a consumer."""
         self.machine.doubted(current_time())
-        self._work.wake()
+        self.go_on()
 
     def awaited(self, after: int) -> None:
         """Say that a consumer waits for what comes after a seq."""
         self.machine.awaited(after, current_time())
-        self._work.wake_by(self.machine.deadline)
+        self.go_on()
 
     def check(self) -> None:
         """Raise `BackendUnavailable` when nothing is to be waited for any more."""
         if self.machine.given_up:
             raise BackendUnavailable("the store did not answer for too long") from self._error
 
-    async def run(self) -> None:
-        """Follow until there is no subscription left."""
-        with self.scope:
-            while self.subscriptions:
+    def go_on(self) -> None:
+        """Do what the machine asks for, and wake those who wait when there is news."""
+        if self.ended:
+            return
+        if not self.subscriptions:
+            self._hub.end(self._stream_id, self)
+            return
+        machine = self.machine
+        if machine.deadline < self.called_at:
+            fetch = machine.next_fetch(current_time())
+            if fetch is not None:
+                self._hub.tasks.start_soon(self._fetch, fetch)
+            elif machine.deadline < self.called_at:
+                self.called_at = machine.deadline
+                self._hub.call(self._stream_id, self.called_at)
+        if machine.version != self._told:
+            self._told = machine.version
+            self.changed.wake()
+
+    def end(self) -> None:
+        """Follow no more."""
+        self.ended = True
+        self.changed.wake()
+        self._listening.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def listen(self) -> None:
+        """Take what the feed tells until the follower ends."""
+        machine = self.machine
+        with self._listening:
+            while True:
                 try:
-                    async with create_task_group() as tasks:
-                        tasks.start_soon(self._listen)
-                        await self._fetch()
-                        tasks.cancel_scope.cancel()
+                    async with self._hub.backend.follow(self._stream_id, events=True) as feed:
+                        machine.subscribed(current_time())
+                        self.go_on()
+                        while True:
+                            items = await feed.receive()
+                            now = current_time()
+                            for item in items:
+                                machine.received(item, now)
+                            self.go_on()
+                except BackendError as error:
+                    self._error = error
                 except Exception:
                     logger.exception("following stream %r broke down", self._stream_id)
-                    await sleep(RETRY)
-                else:
-                    return
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with self._hub.backend.follow(self._stream_id, events=True) as feed:
-                    self.machine.subscribed(current_time())
-                    self._work.wake()
-                    await self._receive(feed)
-            except BackendError as error:
-                self._error = error
                 await sleep(RETRY)
 
-    async def _receive(self, feed: Feed) -> None:
-        while True:
-            items = await feed.receive()
-            version, now = self.machine.version, current_time()
-            for item in items:
-                self.machine.received(item, now)
-            self._work.wake_by(self.machine.deadline)
-            if self.machine.version != version:
-                self.changed.wake()
-
-    async def _fetch(self) -> None:
-        machine = self.machine
-        while self.subscriptions:
-            version = machine.version
-            fetch = machine.next_fetch(current_time())
-            if machine.version != version:
-                self.changed.wake()
-            if fetch is None:
-                await self._work.wait(machine.deadline)
-                continue
-            version = machine.version
+    async def _fetch(self, fetch: Fetch) -> None:
+        self._reading = CancelScope()
+        with self._reading:
             try:
-                page = await self._hub.read(self._stream_id, fetch.after, fetch.connected_for)
+                page = await self._hub.read(
+                    self._stream_id, fetch.after, connected_for=fetch.connected_for
+                )
             except StreamsClosed:
                 return
-            except BackendError as error:
-                self._error = error
-                machine.fetch_failed(current_time(), random.random())
-            except BaseException:
-                machine.fetch_failed(current_time(), random.random())
-                raise
+            except Exception as error:
+                if isinstance(error, BackendError):
+                    self._error = error
+                else:
+                    logger.exception("reading stream %r broke down", self._stream_id)
+                self.machine.fetch_failed(current_time(), random.random())
             else:
-                machine.fetched(page, current_time())
-            if machine.version != version:
-                self.changed.wake()
+                self.machine.fetched(page, current_time())
+            self._reading = None
+            self.go_on()
 
 
 class Followers:
@@ -141,11 +172,14 @@ class Followers:
 
     def __init__(self, backend: Backend, limits: FollowerLimits, tasks: TaskGroup) -> None:
         self.backend = backend
+        self.tasks = tasks
         self._limits = limits
-        self._tasks = tasks
         self._drivers: dict[str, FollowerDriver] = {}
+        self._calls: list[tuple[float, str]] = []  # a heap; of one stream, the earliest counts
+        self._earlier = Wakeup()
         self._readers = CapacityLimiter(CONCURRENT_READS)
         self._closed = False
+        tasks.start_soon(self._keep_time)
 
     def __len__(self) -> int:
         """Return the number of streams that are followed."""
@@ -161,15 +195,20 @@ class Followers:
         driver = self._drivers.get(stream_id)
         return 0 if driver is None else len(driver.subscriptions)
 
-    async def read(self, stream_id: str, after: int, connected_for: float | None = None) -> Page:
+    async def read(
+        self,
+        stream_id: str,
+        after: int,
+        limit: int = PAGE_EVENTS,
+        *,
+        connected_for: float | None = None,
+    ) -> Page:
         """Read a page from the store, in turn; see `Backend.read`. Raises `StreamsClosed`."""
         self._check_open()
         if connected_for is None:
             connected_for = current_time() - self.backend.connected_since
         async with self._readers:
-            return await self.backend.read(
-                stream_id, after, PAGE_EVENTS, connected_for=connected_for
-            )
+            return await self.backend.read(stream_id, after, limit, connected_for=connected_for)
 
     def attach(self, stream_id: str, subscription: object) -> FollowerDriver:
         """Return the follower of a stream for `subscription`; start it when it is the first.
@@ -180,43 +219,54 @@ class Followers:
         driver = self._drivers.get(stream_id)
         if driver is None:
             driver = self._drivers[stream_id] = FollowerDriver(self, stream_id, self._limits)
-            self._tasks.start_soon(self._run, stream_id, driver)
-        driver.subscriptions.add(subscription)
+            self.tasks.start_soon(driver.listen)
+        driver.subscriptions.add(ref(subscription, driver.subscriptions.discard))
+        driver.go_on()
         return driver
 
     def detach(self, stream_id: str, driver: FollowerDriver, subscription: object) -> None:
         """Let `subscription` go; the last one ends the follower."""
-        driver.subscriptions.discard(subscription)
+        driver.subscriptions.discard(ref(subscription))
         if not driver.subscriptions:
-            driver.scope.cancel()
-            self._forget(stream_id, driver)
+            self.end(stream_id, driver)
+
+    def end(self, stream_id: str, driver: FollowerDriver) -> None:
+        """Follow a stream no more."""
+        driver.end()
+        if self._drivers.get(stream_id) is driver:
+            del self._drivers[stream_id]
 
     def abandoned(self, stream_id: str, sentinel: Sentinel, kept: tuple[Event, ...]) -> None:
         """Tell who follows a stream that its producer, in this process, has given it up."""
         driver = self._drivers.get(stream_id)
         if driver is not None:
             driver.machine.abandoned(sentinel, kept)
-            driver.changed.wake()
+            driver.go_on()
 
-    async def _run(self, stream_id: str, driver: FollowerDriver) -> None:
-        try:
-            await driver.run()
-        finally:
-            self._forget(stream_id, driver)
-            driver.ended = True
-            driver.changed.wake()
+    def call(self, stream_id: str, at: float) -> None:
+        """Have the follower of a stream go on at a time."""
+        if len(self._calls) > 2 * len(self._drivers) + 64:  # most are for those that have ended
+            self._calls = [(each.called_at, name) for name, each in self._drivers.items()]
+            heapify(self._calls)
+        heappush(self._calls, (at, stream_id))
+        self._earlier.wake_by(at)
 
     def close(self) -> None:
         """Let nobody read any more; those who wait are told."""
         self._closed = True
         for driver in self._drivers.values():
-            driver.ended = True
-            driver.changed.wake()
+            driver.end()
+
+    async def _keep_time(self) -> None:
+        while True:
+            while self._calls and self._calls[0][0] <= current_time():
+                at, stream_id = heappop(self._calls)
+                driver = self._drivers.get(stream_id)
+                if driver is not None and driver.called_at == at:
+                    driver.called_at = math.inf
+                    driver.go_on()
+            await self._earlier.wait(self._calls[0][0] if self._calls else None)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StreamsClosed("this process shuts down: resume the stream in another one")
-
-    def _forget(self, stream_id: str, driver: FollowerDriver) -> None:
-        if self._drivers.get(stream_id) is driver:
-            del self._drivers[stream_id]

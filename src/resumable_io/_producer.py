@@ -18,7 +18,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, current_time, sleep
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    create_task_group,
+    current_effective_deadline,
+    current_time,
+    sleep,
+)
 
 from resumable_core import (
     ABSENT,
@@ -47,6 +54,7 @@ from ._sources import (
     CLEANUP_SECONDS,
     Encoder,
     Source,
+    is_fault,
     opened,
     safe_reason,
     to_message,
@@ -182,7 +190,9 @@ class ProducerDriver:
                         message = to_message(item, self._encode)
                         if not self._offer(message):
                             await self.send(message)
-            except Exception as error:
+            except BaseException as error:
+                if not is_fault(error) or current_effective_deadline() == -math.inf:
+                    raise  # this task is cancelled, or the program is to end
                 if self._machine.source_wanted:
                     logger.exception("the source of stream %r failed", self.stream_id)
                     self.end(Outcome.FAILED, safe_reason(error))

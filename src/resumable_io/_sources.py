@@ -56,6 +56,18 @@ def safe_reason(error: BaseException) -> str:
     return f"{name}: {error}" if isinstance(error, ResumableError) else name
 
 
+def is_fault(error: BaseException) -> bool:
+    """Say whether an exception of a source is no more than its own failure.
+
+    So is a cancellation that nobody asked this source for: of a task that it waited for.
+    """
+    fatal = (KeyboardInterrupt, SystemExit)
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.subgroup(fatal) is None
+    return not isinstance(error, fatal)
+
+
 def encode_json(item: object) -> str:
     """Return `item` as compact JSON: the default encoder.
 
@@ -70,15 +82,18 @@ def encode_json(item: object) -> str:
         ) from error
 
 
+_DATA: Final = (str, bytes)
+
+
 def to_message(item: object, encode: Encoder) -> Message:
     """Return `item` as a message.
 
     Raises `InvalidMessage`, or whatever `encode` raises.
     """
+    if isinstance(item, _DATA):
+        return Message(item)
     if isinstance(item, Message):
         return item
-    if isinstance(item, str | bytes):
-        return Message(item)
     encoded = encode(item)
     return encoded if isinstance(encoded, Message) else Message(encoded)
 

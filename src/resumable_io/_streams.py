@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
@@ -35,6 +35,7 @@ from resumable_core import (
     StreamExpired,
     StreamNotFound,
     Takeover,
+    check_seconds,
     check_stream_id,
     has_received,
     is_channel,
@@ -48,6 +49,7 @@ from ._positions import PositionLike, to_position
 from ._producer import ProducerDriver
 from ._production import Production
 from ._responses import Responses
+from ._shelter import sheltered
 from ._sources import Encoder, Source, check_source, close, encode_json
 from ._subscription import RecordIterator, Subscription
 from .abc import Backend
@@ -88,7 +90,8 @@ class Streams:
     `encode`           turns what sources yield, and is neither text, bytes nor `Message`, into
                        text; compact JSON unless told otherwise
 
-    A dead producer is noticed within `lease` and one `check_interval`.
+    A dead producer is noticed within `lease` and one `check_interval`. Raises `InvalidInput` for
+    what is none of this.
     """
 
     def __init__(
@@ -102,16 +105,19 @@ class Streams:
         grace: float = 10.0,
         encode: Encoder = encode_json,
     ) -> None:
-        for name, value in (("lease", lease), ("check_interval", check_interval)):
-            if not 0 < value < float("inf"):
-                raise InvalidInput(f"{name} is a finite number of seconds above 0, got {value!r}")
+        check_seconds("lease", lease)
+        check_seconds("check_interval", check_interval)
+        check_seconds("grace", grace, zero=True)
         self.responses: Responses = Responses()
         """What transports share."""
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
-        self._retention = retention or Retention()
+        self._retention = Retention() if retention is None else retention
         self._lease = lease
         self._check_interval = check_interval
-        self._limits = limits or ProducerLimits()
+        self._limits = ProducerLimits() if limits is None else limits
+        _check_kind("backend", self._backend, Backend)
+        _check_kind("retention", self._retention, Retention)
+        _check_kind("limits", self._limits, ProducerLimits)
         self._grace = grace
         self._encode = encode
         self._threads = CapacityLimiter(WORKER_THREADS)
@@ -130,7 +136,7 @@ class Streams:
         if self._stack is not None:
             raise RuntimeError("these Streams are entered already: make one for each lifespan")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._backend)
+            await stack.enter_async_context(sheltered(self._backend))
             self._tasks = await stack.enter_async_context(create_task_group())
             if not self._backend.may_forget:
                 self._limits = replace(self._limits, linger=0.0)
@@ -230,16 +236,15 @@ class Streams:
         Raises what `start` and `resume` raise, but for `StreamExists` and `StreamNotFound`. A
         source that is not needed is closed.
         """
-        place = to_position(position)
         used = False
         try:
             check_source(source)
-            if not has_received(place) and await self._is_startable(stream_id, Takeover(on_lost)):
-                driver = await self._claimed(stream_id, metadata, on_lost, None)
-                self._run(driver, source)
-                used = True
-        except StreamExists:
-            pass  # somebody else was faster: theirs is as good
+            place, choice = to_position(position), Takeover(on_lost)
+            with suppress(StreamExists):  # somebody else was faster: theirs is as good
+                if not has_received(place) and await self._is_startable(stream_id, choice):
+                    driver = await self._claimed(stream_id, metadata, choice, None)
+                    self._run(driver, source)
+                    used = True
         finally:
             if not used:
                 await self.discard(source)
@@ -293,8 +298,8 @@ class Streams:
     async def stop(self, stream_id: str, reason: str | None = None) -> Sentinel:
         """End a stream as stopped, wherever it is produced; its source is cancelled.
 
-        `reason` is shown to consumers. Returns the state; a stream that has ended stays as it is.
-        Raises `StreamNotFound`.
+        `reason` is shown to consumers: text of at most 4,096 bytes of UTF-8. Returns the state; a
+        stream that has ended stays as it is. Raises `StreamNotFound` and `InvalidInput`.
         """
         self._open()
         check_stream_id(stream_id)
@@ -377,6 +382,8 @@ class Streams:
         if self.responses.draining:
             raise StreamsClosed("this process is draining: start the stream in another one")
         check_stream_id(stream_id)
+        if metadata is not None:
+            _check_kind("metadata", metadata, Mapping)
         claim = Claim(
             secrets.token_hex(8),
             self._lease,
@@ -407,3 +414,8 @@ class Streams:
         if self._left:
             raise StreamsClosed("these Streams were left: their process shuts down")
         return self._stack
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{name} is a {kind.__name__}, got {type(value).__name__}")

@@ -34,7 +34,7 @@ from resumable_core import (
     StreamStopped,
 )
 
-from ._followers import FollowerDriver, Followers, StreamsClosed
+from ._followers import FIRST_PAGE, FollowerDriver, Followers, StreamsClosed
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Subscription:
 
         Raises `StreamNotFound` when there is no such stream, and `BackendError`.
         """
-        page = await self._followers.read(self.stream_id, self._cursor.after)
+        page = await self._followers.read(self.stream_id, self._cursor.after, FIRST_PAGE)
         self._take(self._cursor.read(page, current_time()))
         if self._reader is not None:
             self._attach()  # whoever subscribes to a channel stays
@@ -108,7 +108,7 @@ class Subscription:
         belongs to is left meanwhile. Cancelled, it has taken nothing.
         """
         while not self.finished:
-            if self._next < len(self._records):
+            if self._next < len(self._records) or self._follow():
                 records = self._records[self._next :] if self._next else self._records
                 self._take(())
                 self._last = records[-1].id
@@ -166,7 +166,8 @@ class Subscription:
         while not self.finished:
             if (record := self._next_record()) is not None:
                 return record
-            await self._read_on()
+            if not self._follow():
+                await self._read_on()
         self._detach()
         return None
 
@@ -181,8 +182,30 @@ class Subscription:
             self._detach()
         return record
 
-    async def _read_on(self) -> None:
+    def _follow(self) -> bool:
+        """Take what simply goes on in the window, and say whether there was anything."""
+        driver = self._driver
+        if driver is None or driver.ended:
+            return False
+        machine = driver.machine
+        if machine.version == self._exhausted:
+            return False
+        page = machine.page(self._cursor.after)
+        if page is None or not (events := self._cursor.follow(page)):
+            return False
+        self._take(events)
+        self._exhausted = machine.version
+        return True
+
+    def _read_on(self) -> Awaitable[None]:
         """Get to the next records, or a step nearer to them."""
+        driver = self._driver
+        if driver is None or driver.ended or driver.machine.version != self._exhausted:
+            return self._read()
+        driver.check()
+        return driver.changed.wait()
+
+    async def _read(self) -> None:
         cursor, driver = self._cursor, self._driver
         if driver is not None and driver.ended:
             self._driver = driver = self._exhausted = None
@@ -190,10 +213,6 @@ class Subscription:
         if driver is not None:
             machine = driver.machine
             version = machine.version
-            if version == self._exhausted:
-                driver.check()
-                await driver.changed.wait()
-                return
             if not cursor.from_log:
                 page = machine.page(cursor.after)
             if page is None and (machine.unreachable or not (machine.ready or self._is_due)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 
 from anyio import CancelScope, Event
 
@@ -30,8 +31,8 @@ class Wakeup:
         if deadline is not None and deadline < self._until:
             self.wake()
 
-    async def wait(self, until: float | None = None) -> None:
-        """Return at the next `wake`, or at `until`, in seconds of the event loop's clock."""
+    def wait(self, until: float | None = None) -> Awaitable[None]:
+        """Wait for the next `wake`, or for `until`, in seconds of the event loop's clock."""
         if until is None:
             until = math.inf
         if self._event is None:
@@ -39,9 +40,9 @@ class Wakeup:
             self._until = until
         elif until > self._until:
             self._until = until
-        event = self._event
-        if until == math.inf:
-            await event.wait()
-        else:
-            with CancelScope(deadline=until):
-                await event.wait()
+        return self._event.wait() if until == math.inf else _wait_until(self._event, until)
+
+
+async def _wait_until(event: Event, deadline: float) -> None:
+    with CancelScope(deadline=deadline):
+        await event.wait()

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from typing import Final, TypedDict, Unpack
 
-from anyio import create_task_group, move_on_after
+from anyio import create_task_group
 
 from resumable_core import (
     BackendError,
-    Framed,
     Framing,
     Gap,
     InvalidPosition,
@@ -38,6 +38,7 @@ from resumable_core import (
     Takeover,
     TextFraming,
     Then,
+    check_stream_id,
     encode_retry,
 )
 
@@ -57,6 +58,7 @@ from ._http import (
     resume_at,
     status_of,
 )
+from ._options import check_options
 from ._sources import Source
 from ._streams import Streams
 from ._subscription import Subscription
@@ -95,15 +97,24 @@ class ResponseOptions(TypedDict, total=False):
     on_lost: Takeover | str
     """What to do with a stream whose producer died, as in `Streams.start` (refuse)."""
     heartbeat: float
-    """Seconds of silence after which a comment is sent (15)."""
+    """Seconds of silence at most (15), a number above 0; `math.inf`: no heartbeats.
+
+    A comment is sent then, or up to half as long before.
+    """
     send_timeout: float
-    """Seconds for which a client may refuse to read (30)."""
+    """Seconds for which a client may refuse to read (30), a finite number above 0.
+
+    It is dropped then, or half as long after.
+    """
     headers: Mapping[str, str] | None
-    """In addition to ours, or instead of them."""
+    """In addition to ours, or instead of them; Latin-1 without control characters."""
 
 
 class StreamResponse:
-    """Answer a request with a stream in some framing: the base of the two kinds below."""
+    """Answer a request with a stream in some framing: the base of the two kinds below.
+
+    Raises `InvalidInput` for options that are none, and `TypeError` for unknown ones.
+    """
 
     framing: Framing
 
@@ -114,6 +125,7 @@ class StreamResponse:
         source: Source | None = None,
         **options: Unpack[ResponseOptions],
     ) -> None:
+        check_options(options, ResponseOptions.__optional_keys__)
         self._streams = streams
         self._stream_id = stream_id
         self._source = source
@@ -155,7 +167,7 @@ class StreamResponse:
         """Answer a request."""
         try:
             if scope["method"] == "HEAD":
-                await self._look()
+                await self._look(scope)
                 await answer(send, 200, self.raw_response_headers())
                 return
             subscription = await self._subscribe(scope)
@@ -178,9 +190,14 @@ class StreamResponse:
         else:
             await refuse(send, status, str(error), headers)
 
-    async def _look(self) -> None:
+    async def _look(self, scope: Scope) -> None:
+        """Raise what keeps a request from being granted, as far as a look can tell."""
         if self._source is not None:
             await self._streams.discard(self._source)
+        self.position(scope)
+        self._check_open()
+        if self._source is not None:
+            check_stream_id(self._stream_id)
         elif await self._streams.state(self._stream_id) is None:
             raise StreamNotFound("no such stream")
 
@@ -206,22 +223,22 @@ class StreamResponse:
             on_lost=self._on_lost,
         )
 
-    async def _respond(self, subscription: Subscription, receive: Receive, send: Send) -> None:
+    def _respond(self, subscription: Subscription, receive: Receive, send: Send) -> Awaitable[None]:
         if subscription.finished:
-            await answer(send, 204, [(b"cache-control", b"no-store")])
-            return
+            return answer(send, 204, [(b"cache-control", b"no-store")])
         match tuple(subscription.waiting[:1]):
             case (Gap() | Reset() as record,) if self._cannot_say(record):
                 status, text = (410, "trimmed") if isinstance(record, Gap) else (416, record.reason)
-                await refuse(send, status, f"the stream cannot be resumed there: {text}")
+                return refuse(send, status, f"the stream cannot be resumed there: {text}")
             case _:
-                await self._stream(subscription, receive, send)
+                return self._stream(subscription, receive, send)
 
     def _cannot_say(self, record: Record) -> bool:
         return self.framing.frame((record,)).then is Then.CUT_OFF
 
     async def _stream(self, subscription: Subscription, receive: Receive, send: Send) -> None:
         body = Body(send, self._send_timeout)
+        heartbeat = partial(self.heartbeat, subscription)
         left = False
 
         async def wait_for_disconnect() -> None:
@@ -235,9 +252,11 @@ class StreamResponse:
         async with create_task_group() as tasks:
             with self._streams.responses.responding(tasks.cancel_scope):
                 tasks.start_soon(wait_for_disconnect)
-                await body.start(self.raw_response_headers())
-                await body.send(self.prelude(subscription))
-                then = await self._send_records(subscription, body)
+                tasks.start_soon(body.keep_watch, heartbeat, self._heartbeat)
+                with body.patience:
+                    await body.start(self.raw_response_headers())
+                    await body.send(self.prelude(subscription))
+                    then = await self._send_records(subscription, body)
                 if body.stalled and self.farewell() is None:
                     # A middleware between would end the body cleanly as soon as the client reads.
                     await subscription.aclose()
@@ -245,33 +264,28 @@ class StreamResponse:
             tasks.cancel_scope.cancel()
         if left or body.unwanted:
             return
-        if then is Then.GO_ON and body.intact and (farewell := self.farewell()) is not None:
-            await body.send(farewell)
-            then = Then.COMPLETE
-        if then is not Then.COMPLETE or not body.intact:
-            if body.intact:
-                await body.cut(patience=self._send_timeout)
+        last = b"" if then is Then.COMPLETE else self.farewell() if then is Then.GO_ON else None
+        if body.intact and last is not None:
+            await body.finish(last)
+        elif body.intact:
+            await body.cut(patience=self._send_timeout)
+        if body.stalled or last is None:
             raise ResponseCut(f"the response of stream {self._stream_id!r} had to be cut off")
-        await body.complete()
 
     async def _send_records(self, subscription: Subscription, body: Body) -> Then:
         """Send records until there is a reason to stop; return what becomes of the response."""
+        frame, framing = self._streams.responses.framed, self.framing
         then = Then.GO_ON
         while body.intact and then is Then.GO_ON:
-            framed: Framed | None = None
             try:
-                with move_on_after(self._heartbeat):
-                    records = await subscription.receive()
-                    framed = self._streams.responses.framed(self.framing, records)
+                records = await subscription.receive()
             except StreamsClosed:
                 return Then.GO_ON
             except BackendError:
                 return Then.CUT_OFF
-            if framed is None:
-                await body.send(self.heartbeat(subscription))
-            else:
-                await body.send(framed.body)
-                then = framed.then
+            framed = frame(framing, records)
+            await body.send(framed.body)
+            then = framed.then
         return then
 
 

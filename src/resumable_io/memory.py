@@ -1,4 +1,7 @@
-"""Streams in the memory of one process: `EventLog` behind wake-ups."""
+"""Streams in the memory of one process: `EventLog` behind wake-ups.
+
+A log that has ended for good is sealed: then it takes little more than its text.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,11 @@ from resumable_core import (
     Page,
     Publish,
     Sentinel,
+    State,
 )
 
 from ._feed import BufferedFeed
+from ._sealed import SealedLog
 from .abc import Backend, Feed
 
 EVENT_OVERHEAD: Final = 256
@@ -37,6 +42,9 @@ STREAM_OVERHEAD: Final = 2048
 
 KEPT_AFTER_EVICTION: Final = 0.9
 """Share of the limit down to which ended streams are evicted, so that one pass lasts a while."""
+
+_FINAL: Final = frozenset({State.DONE, State.FAILED, State.STOPPED})
+"""How a log ends to which nothing is added any more."""
 
 
 class MemoryBackend(Backend):
@@ -51,7 +59,7 @@ class MemoryBackend(Backend):
     def __init__(self, *, max_bytes: int = 256 * 2**20) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._logs: dict[str, EventLog] = {}
+        self._logs: dict[str, EventLog | SealedLog] = {}
         self._expiries: list[tuple[float, str]] = []  # a heap; one entry a stream
         self._scheduled: set[str] = set()
         self._feeds: dict[str, set[BufferedFeed]] = {}
@@ -90,11 +98,14 @@ class MemoryBackend(Backend):
     async def read(self, stream_id: str, after: int, limit: int, *, connected_for: float) -> Page:
         """Return the sentinel and the events after `after`; see `Backend.read`."""
         await checkpoint()
-        log = self._logs.get(stream_id)
+        now = current_time()
+        kept = self._logs.get(stream_id)
+        if isinstance(kept, SealedLog) and now < kept.expires_at:
+            return kept.page(after, limit)
+        log = self._opened(stream_id)
         if log is None:
             return Page(ABSENT, after, first_seq=1)
-        before, now = log.sentinel, current_time()
-        size = _size(log)
+        before, size = log.sentinel, _size(log)
         page = log.read(after, now, limit=limit, connected_for=connected_for)
         self._keep(stream_id, log, size)
         self._publish(stream_id, before, Effect(page.sentinel))
@@ -118,8 +129,12 @@ class MemoryBackend(Backend):
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
         return _Scan(self._logs)
 
+    def _opened(self, stream_id: str) -> EventLog | None:
+        log = self._logs.get(stream_id)
+        return log.opened() if isinstance(log, SealedLog) else log
+
     def _apply(self, stream_id: str, change: Change, now: float) -> Effect:
-        log = self._logs.get(stream_id) or EventLog()
+        log = self._opened(stream_id) or EventLog()
         before, size = log.sentinel, _size(log)
         effect = log.apply(change, now)
         self._keep(stream_id, log, size)
@@ -132,10 +147,10 @@ class MemoryBackend(Backend):
                 self._bytes -= size_before
             return
         if stream_id not in self._logs:
-            self._logs[stream_id] = log
             size_before = 0
             if stream_id not in self._scheduled:
-                self._schedule(stream_id, log)
+                self._schedule(stream_id, log.sentinel.expires_at)
+        self._logs[stream_id] = SealedLog(log) if log.sentinel.state in _FINAL else log
         self._bytes += _size(log) - size_before
 
     def _publish(self, stream_id: str, before: Sentinel, effect: Effect) -> None:
@@ -147,26 +162,27 @@ class MemoryBackend(Backend):
             if changed:
                 feed.put(Changed(after))
 
-    def _schedule(self, stream_id: str, log: EventLog) -> None:
+    def _schedule(self, stream_id: str, expires_at: float) -> None:
         self._scheduled.add(stream_id)
-        heapq.heappush(self._expiries, (log.sentinel.expires_at, stream_id))
+        heapq.heappush(self._expiries, (expires_at, stream_id))
 
     def _make_room(self, now: float) -> None:
         """Forget what has expired, and what has ended as far as its room is needed."""
         while self._expiries and self._expiries[0][0] <= now:
             _, stream_id = heapq.heappop(self._expiries)
             self._scheduled.discard(stream_id)
-            self._apply(stream_id, Expire(), now)
-            if (log := self._logs.get(stream_id)) is not None:
-                self._schedule(stream_id, log)
+            if stream_id in self._logs and _expires_at(self._logs[stream_id]) <= now:
+                self._apply(stream_id, Expire(), now)
+            if stream_id in self._logs:
+                self._schedule(stream_id, _expires_at(self._logs[stream_id]))
         if self._bytes > self._max_bytes:
             self._evict()
 
     def _evict(self) -> None:
         ended = (
-            (log.sentinel.expires_at, stream_id)
+            (_expires_at(log), stream_id)
             for stream_id, log in self._logs.items()
-            if not log.sentinel.growing
+            if isinstance(log, SealedLog) or not log.sentinel.growing
         )
         for _, stream_id in sorted(ended):
             if self._bytes <= self._max_bytes * KEPT_AFTER_EVICTION:
@@ -187,7 +203,7 @@ class MemoryBackend(Backend):
 class _Scan:
     """Iterate over streams. No generator, since a scan that is left early is closed by nobody."""
 
-    def __init__(self, logs: Mapping[str, EventLog]) -> None:
+    def __init__(self, logs: Mapping[str, EventLog | SealedLog]) -> None:
         self._logs = logs
         self._ids = iter(tuple(logs))
 
@@ -203,5 +219,9 @@ class _Scan:
         raise StopAsyncIteration
 
 
-def _size(log: EventLog) -> int:
+def _expires_at(log: EventLog | SealedLog) -> float:
+    return log.expires_at if isinstance(log, SealedLog) else log.sentinel.expires_at
+
+
+def _size(log: EventLog | SealedLog) -> int:
     return STREAM_OVERHEAD + log.size + EVENT_OVERHEAD * log.count

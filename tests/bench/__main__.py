@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of each case (5; quick: 1)")
     parser.add_argument("--only", type=int, nargs="+", help="workloads, by number (all)")
     parser.add_argument(
-        "--limit", type=float, help="seconds for one case of one contender (60; quick: 15)"
+        "--limit", type=float, help="seconds for one case (60; quick: 15, of a peer 5)"
     )
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write")
     parser.add_argument("--draw", type=Path, help="measure nothing, but draw plots of this JSON")
@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.limit = options.limit or (15 if options.quick else 60)
+    options.limit_of_peers = min(options.limit, 5) if options.quick else options.limit
     return options
 
 
@@ -67,7 +68,7 @@ def measure(options: argparse.Namespace, python: str, server: RedisServer, folde
     """Run the workloads, and return what came out, as JSON has it."""
     with server.client() as redis:
         setting = Setting(
-            processes=Processes(python, options.limit),
+            processes=Processes(python, options.limit, options.limit_of_peers),
             redis_url=server.url,
             redis_port=server.port,
             empty_redis=redis.flushall,

@@ -16,6 +16,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 from tests.bench.machine import machine
 from tests.bench.processes import Child, Failed, Processes
@@ -26,6 +27,8 @@ DOWN = 2.0
 """Seconds for which Redis is away."""
 SETTLED = 3
 """Of the reports of a process, the first third is of how it warms up."""
+JITTER = {"MiB": 8, "tasks": 20, "files": 5}
+"""What a process holds, and how much more of it than a tenth more is no growth."""
 
 
 class Watch:
@@ -35,32 +38,44 @@ class Watch:
         self.name = name
         self.reports: list[dict] = []
         self._child = child
+        self._began = time.monotonic()
 
     def hear(self) -> None:
         said = self._child.hear()
         self._child.tell()
-        self.reports.append(
-            said | {"MiB": self._child.memory() / 2**20, "files": self._child.files()}
-        )
+        holds = {"MiB": self._child.memory() / 2**20, "files": self._child.files()}
+        self.reports.append(said | holds | {"at": time.monotonic()})
 
     def line(self) -> str:
-        """Say how it is."""
-        last = self.reports[-1]
+        """Say how it is, and how much it has done since the last time."""
+        before, last = ([{"events": 0, "at": self._began}, *self.reports])[-2:]
+        rate = (last["events"] - before["events"]) / (last["at"] - before["at"])
         return (
-            f"{self.name}: {last['events']:,} events, {last['streams']} streams, "
-            f"{last['retries']} retries, {last['MiB']:.0f} MiB, {last['tasks']} tasks, "
+            f"{self.name}: {last['events']:,} events, {rate:,.0f}/s, {last['streams']:,} streams, "
+            f"{last['retries']:,} retries, {last['MiB']:.0f} MiB, {last['tasks']:,} tasks, "
             f"{last['files']} files"
         )
+
+    def halves(self, what: str) -> tuple[float, float]:
+        """Return what it held in the first half of the time since it was warm, and in the second.
+
+        The medians: when Redis dies everybody holds more for some seconds.
+        """
+        held = [each[what] for each in self.reports[len(self.reports) // SETTLED :]]
+        middle = (len(held) + 1) // 2
+        return median(held[:middle]), median(held[middle:] or held)
+
+    def growth(self) -> str:
+        """Say what it held before and after the middle of the time since it was warm."""
+        held = {what: self.halves(what) for what in JITTER}
+        told = (f"{what} {before:.0f}, then {after:.0f}" for what, (before, after) in held.items())
+        return f"{self.name}: {'; '.join(told)}"
 
     def complaints(self) -> list[str]:
         """Return what was broken, and what has grown: by a tenth, and more than it jitters."""
         found = [f"{self.name}: {broken}" for broken in self.reports[-1]["broken"]]
-        settled = self.reports[len(self.reports) // SETTLED :]
-        early, late = settled[: len(settled) // 2], settled[len(settled) // 2 :]
-        for what, jitter in (("MiB", 8), ("tasks", 20), ("files", 5)):
-            if not early:
-                continue
-            before, after = (max(each[what] for each in half) for half in (early, late))
+        for what, jitter in JITTER.items():
+            before, after = self.halves(what)
             if after > 1.1 * before + jitter:
                 found.append(f"{self.name}: {what} have grown from {before:.0f} to {after:.0f}")
         if self.reports[-1]["events"] == self.reports[len(self.reports) // 2]["events"]:
@@ -71,7 +86,7 @@ class Watch:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (30)")
-    parser.add_argument("--streams", type=int, default=100, help="streams at once (100)")
+    parser.add_argument("--streams", type=int, default=500, help="streams at once (500)")
     parser.add_argument(
         "--restart-every", type=float, default=5.0, help="minutes between deaths of Redis (5)"
     )
@@ -116,6 +131,7 @@ def watch(options: argparse.Namespace, server: RedisServer) -> list[str]:
                     time.sleep(DOWN)
                     server.start()
                     next_death = time.monotonic() + 60 * options.restart_every
+    print(*(each.growth() for each in watches), sep="\n")
     return [complaint for each in watches for complaint in each.complaints()]
 
 

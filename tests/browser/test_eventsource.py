@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.browser.dropping_app import BUDGETS, PIECES
 from tests.browser.waiting import wait_until
+from tests.servers.apps.dropping_app import BUDGETS, PIECES
 from tests.servers.serving import KINDS, serving, watched
 
 LISTEN = """([url, closes]) => {
@@ -24,7 +24,7 @@ LISTEN = """([url, closes]) => {
 
 @pytest.fixture(scope="module", params=KINDS)
 def shared_server(request):
-    with serving(request.param, "tests.browser.dropping_app") as server:
+    with serving(request.param, "tests.servers.apps.dropping_app") as server:
         yield server
 
 

@@ -9,6 +9,11 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
+
+from resumable_core import ABSENT
+from resumable_io import Streams
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 """Seconds for which anything may take that is waited for."""
@@ -85,6 +90,17 @@ def running(folder, *arguments, **environment):
         if process.stdin and not process.stdin.closed:
             with suppress(BrokenPipeError):
                 process.stdin.close()
+
+
+def kept(store, stream_id="chat"):
+    """Look at a stream's state from here: for those who ask often, as no process is started."""
+    kind, where = store
+
+    async def look():
+        async with Streams(where if kind == "--redis" else f"sqlite:///{where}") as streams:
+            return await streams.state(stream_id) or ABSENT
+
+    return anyio.run(look)
 
 
 def eventually(condition):

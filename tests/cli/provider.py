@@ -58,14 +58,14 @@ class Provider:
         self.allow(1)
 
     async def __call__(self, scope, receive, send):
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode()))
-        self.calls.append((scope["method"], scope["path"], query, headers, body))
+        self.calls.append((scope["method"], scope["path"], query, headers, bytes(body)))
         await self._answer(scope["path"], receive, send)
 
     async def _answer(self, path, receive, send):
@@ -83,6 +83,10 @@ class Provider:
             case "plain":
                 await begin(200, b"application/json", (b"set-cookie", b"a=b"))
                 await write(b'{"choices": []}', more=False)
+            case "silent":
+                while not await _left(receive):
+                    pass
+                self.broken_off += 1
             case "scripted":
                 await begin(200, b"text/event-stream")
                 await write(self.script, more=False)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 
@@ -59,13 +60,22 @@ def refused(command, kind, where):
     return lines[0]
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """A store with a stream, to be copied."""
+    path = tmp_path_factory.mktemp("published") / "streams.db"
+    assert resumable("publish", "chat", "--sqlite", str(path), stdin=b"a")[0] == 0
+    assert [*path.parent.iterdir()] == [path]  # all of it
+    return path
+
+
 @pytest.fixture
-def file(tmp_path):
+def file(published, tmp_path):
     """A store with a stream, in a folder of its own; permissions are given back at the end."""
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "streams.db"
-    assert resumable("publish", "chat", "--sqlite", str(path), stdin=b"a")[0] == 0
+    shutil.copy(published, path)
     yield path
     folder.chmod(0o700)
     path.chmod(0o600)

@@ -282,24 +282,27 @@ def test_without_a_name_it_breaks_off_as_the_upstream_does(relay):
         assert len(process.printed.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("script", "outcome"),
-    [
-        ('data: {"choices": [{"finish_reason": null}]}\n\n', "failed"),
-        ('data: {"choices": [{"finish_reason": "stop"}]}\n\n', "done"),
-        ("data: any\n\ndata: other\n\n", "done"),
-        ('event: error\ndata: {"error": {"message": "overloaded"}}\n\n', "failed"),
-        ("data: a\n\nevent: end\ndata: b\n\n", "failed"),
-        ('data: a\n\nevent: end\nid: a-1-end\ndata: {"outcome":"done","error":null}\n\n', "done"),
-        ('event: gap\nid: a-1\ndata: {"reason":"trimmed"}\n\ndata: a\n\n', "failed"),
-    ],
-    ids=["cut", "finished", "other", "error", "reserved", "ours", "gap"],
-)
-def test_how_the_upstreams_stream_ends_is_how_ours_does(relay, upstream, script, outcome):
-    upstream.script = script.encode()
+SCRIPTS = {
+    "cut": ('data: {"choices": [{"finish_reason": null}]}\n\n', "failed"),
+    "finished": ('data: {"choices": [{"finish_reason": "stop"}]}\n\n', "done"),
+    "other": ("data: any\n\ndata: other\n\n", "done"),
+    "error": ('event: error\ndata: {"error": {"message": "overloaded"}}\n\n', "failed"),
+    "reserved": ("data: a\n\nevent: end\ndata: b\n\n", "failed"),
+    "ours": (
+        'data: a\n\nevent: end\nid: a-1-end\ndata: {"outcome":"done","error":null}\n\n',
+        "done",
+    ),
+    "gap": ('event: gap\nid: a-1\ndata: {"reason":"trimmed"}\n\ndata: a\n\n', "failed"),
+}
+
+
+def test_how_the_upstreams_stream_ends_is_how_ours_does(relay, upstream):
+    ends = {}
     with relay():
-        answer = post(relay, "chat", "/scripted", EVENTS)
-        assert end_of(answer.content).outcome == outcome
+        for name, (script, _) in SCRIPTS.items():
+            upstream.script = script.encode()
+            ends[name] = end_of(post(relay, name, "/scripted", EVENTS).content).outcome
+    assert ends == {name: outcome for name, (_, outcome) in SCRIPTS.items()}
 
 
 def test_types_reach_both_kinds_of_clients(relay, upstream):
@@ -389,6 +392,23 @@ def test_a_relay_that_is_told_to_end_lets_answers_finish(relay, upstream, store)
         answer = post(relay, "chat", headers={"Last-Event-ID": got[-1].last_event_id})
         assert data_of(answer.content) == RECORDING[5:]
         assert end_of(answer.content).outcome == "done"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Resumable-Stream": "chat"}], ids=["plain", "named"])
+def test_a_relay_that_ends_before_the_upstream_answers_prints_no_traceback(
+    relay, upstream, headers
+):
+    """The server says itself, in one line, that it cancels what has taken too long."""
+    url = f"{relay.url}/v1/silent"
+    with relay("--grace", "0") as process, ThreadPoolExecutor() as pool:
+        asked = pool.submit(httpx2.post, url, json=CHAT, headers=headers, timeout=60)
+        eventually(lambda: upstream.calls)
+        process.interrupt(signal.SIGTERM)
+        process.wait()
+        assert asked.exception() is not None or asked.result().status_code >= 500
+        assert b"timeout graceful shutdown exceeded" in process.printed
+        assert b"Traceback" not in process.printed
+    eventually(lambda: upstream.broken_off)
 
 
 def test_tokens_are_for_the_relay_and_a_key_is_for_the_upstream(relay, upstream, tmp_path):

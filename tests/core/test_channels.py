@@ -47,6 +47,7 @@ from resumable_core._lineage import LINEAGE_LIMIT
 from resumable_core._log import VIEWS
 from resumable_core.testing import ChannelMachine, bad_stream_ids, messages, stream_ids
 from resumable_core.testing.machines.channel import RECIPIENTS, audiences, publications
+from resumable_core.testing.worlds.cursor import hand_in
 
 TestChannel = ChannelMachine.TestCase
 TestChannel.settings = settings(max_examples=150, stateful_step_count=30)
@@ -228,7 +229,7 @@ def read_on(cursor, log, *, limit=512, now=0.0, page=None):
     records = []
     while True:
         before = cursor.after
-        told = cursor.read(page or log.read(cursor.after, now, limit=limit), now)
+        told = hand_in(cursor, page or log.read(cursor.after, now, limit=limit), now)
         records += told
         if not told and cursor.after == before and cursor.deadline is None:
             return records
@@ -371,6 +372,19 @@ def test_a_tail_that_the_store_has_lost_is_a_reset_at_once():
     assert read_on(cursor, failed_over)[0] == Reset(EventId("a", 0), ResetReason.AHEAD)
     publish(failed_over, "three", epoch="b", store="m2")
     assert [record.id for record in read_on(cursor, failed_over)] == list(ids("b-2", "b-3"))
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(2, ["Event", "Event"]), (3, ["Gap", "Event", "Event"])]
+)
+def test_what_comes_at_once_may_lie_too_far_back_too(count, told):
+    """What goes on in the window is followed no farther than the log is replayed."""
+    log = EventLog()
+    publish(log, "before")
+    cursor = Cursor(Beginning(), Reader(replay=2))
+    read_on(cursor, log)
+    publish(log, *map(str, range(count)))
+    assert [type(record).__name__ for record in read_on(cursor, log)] == told
 
 
 @pytest.mark.parametrize(("replay", "gap"), [(None, False), (3, False), (2, True), (0, True)])

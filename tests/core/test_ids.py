@@ -156,7 +156,14 @@ def test_a_stream_id_that_some_backend_could_not_hold_is_refused(stream_id):
 
 @pytest.mark.parametrize(
     ("stream_id", "reason"),
-    [("", "got 0"), ("é" * 128, "got 256"), ("a\tb", "control"), (LONE_SURROGATES[0], "surrogate")],
+    [
+        (5, "is text, got int"),
+        (b"x", "is text, got bytes"),
+        ("", "got 0"),
+        ("é" * 128, "got 256"),
+        ("a\tb", "control"),
+        (LONE_SURROGATES[0], "surrogate"),
+    ],
 )
 def test_the_refusal_of_a_stream_id_says_why(stream_id, reason):
     with pytest.raises(InvalidStreamId, match=reason):

@@ -24,7 +24,9 @@ PURE = {
     "itertools",
     "json",
     "math",
+    "operator",
     "re",
+    "sys",
     "types",
     "typing",
 }

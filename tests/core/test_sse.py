@@ -259,15 +259,16 @@ def test_data_that_utf8_cannot_hold_is_refused(data: str) -> None:
         encode_event(data, id="1", type="delta")
 
 
+BAD_RETRY = r"^retry must be a whole number of milliseconds, from 0 to 2147483647"
 HUGE = pytest.param(10**5000, id="huge")  # too long for pytest to make its name
 
 
 @pytest.mark.parametrize("retry", [-1, MAX_RETRY + 1, HUGE, True, False, 1.0, "1"])
 def test_a_bad_reconnection_time_is_refused(retry: Any) -> None:
     """A reconnection time that is no integer from 0 to the bound is refused by name."""
-    with pytest.raises(ValueError, match=r"^retry must be milliseconds, an integer from 0 to 2147"):
+    with pytest.raises(ValueError, match=BAD_RETRY):
         encode_event("x", retry=retry)
-    with pytest.raises(ValueError, match=r"^milliseconds must be milliseconds, an integer"):
+    with pytest.raises(ValueError, match=BAD_RETRY):
         encode_retry(retry)
 
 

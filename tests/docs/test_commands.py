@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import cache
 
 import pytest
 
@@ -38,17 +39,22 @@ def check_python(arguments):
         assert any(block.kind == "file" and block.name == arguments[0] for block in BLOCKS)
 
 
-def check_resumable(arguments):
-    subcommand, *options = arguments
-    shown = subprocess.run(
-        [sys.executable, "-m", "resumable_io", subcommand, "--help"],
+@cache
+def help_of(*subcommand):
+    return subprocess.run(
+        [sys.executable, "-m", "resumable_io", *subcommand, "--help"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
+        env=os.environ | {"COLUMNS": "200"},
     ).stdout
+
+
+def check_resumable(arguments):
+    subcommand, *options = arguments
     assert {each for each in options if each.startswith("--")} <= set(
-        re.findall(r"--[\w-]+", shown)
+        re.findall(r"--[\w-]+", help_of(subcommand))
     )
 
 
@@ -108,29 +114,15 @@ SUBCOMMANDS = sorted(path.stem for path in (ROOT / "docs/reference/cli").glob("*
 
 
 def test_every_command_has_a_page():
-    shown = subprocess.run(
-        [sys.executable, "-m", "resumable_io", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    shown = help_of()
     listed = re.findall(r"^  ([a-z]+) ", shown[shown.index("Commands:") :], re.MULTILINE)
     assert sorted(listed) == SUBCOMMANDS
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
 def test_all_options_of_a_command_are_described(subcommand):
-    shown = subprocess.run(
-        [sys.executable, "-m", "resumable_io", subcommand, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=os.environ | {"COLUMNS": "200"},
-    ).stdout
     described = (ROOT / f"docs/reference/cli/{subcommand}.md").read_text(encoding="utf-8")
-    options = set(re.findall(r"^  (--[\w-]+)", shown, re.MULTILINE)) - {"--help"}
+    options = set(re.findall(r"^  (--[\w-]+)", help_of(subcommand), re.MULTILINE)) - {"--help"}
     assert options == set(re.findall(r"(?<=^\| `)--[\w-]+", described, re.MULTILINE))
 
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from resumable_core import Decoder, EventId, Message, Outcome, Retention, SSEFraming, TextFraming
 from resumable_io import (
     BackendUnavailable,
+    InvalidInput,
     MemoryBackend,
     SourceError,
     State,
@@ -247,6 +248,40 @@ async def test_a_response_begins_with_the_retry_time_and_the_place(response_clas
 def test_a_retry_time_that_is_none_is_refused(response_class, retry):
     with pytest.raises(ValueError, match="milliseconds"):
         response_class(hasty(), "x", retry=retry)
+
+
+BAD_OPTIONS = [
+    *({"heartbeat": value} for value in (0, -1, -math.inf, math.nan, "5", None)),
+    *({"send_timeout": value} for value in (0, -1, math.inf, math.nan, "5", None)),
+    *({"headers": {"x": value}} for value in ("€", "a\r\nb", "\0")),
+    *({"headers": {name: "x"}} for name in ("", "é", "a b", "a:")),
+    {"on_lost": "x"},
+]
+
+
+@of_both
+@pytest.mark.parametrize("options", BAD_OPTIONS, ids=repr)
+async def test_options_that_are_none_are_refused_before_anything_is_started(
+    response_class, options
+):
+    """Not in the middle of a request, when the stream goes on."""
+    async with hasty() as streams:
+        with pytest.raises(InvalidInput, match=r"seconds above 0|a header is|restart or continue"):
+            response_class(streams, "x", WHOLE, **options)
+        assert await streams.state("x") is None
+
+
+def test_who_wants_no_heartbeats_is_told_how():
+    with pytest.raises(
+        InvalidInput, match=r"heartbeat is .* or math\.inf for no heartbeats; got 0"
+    ):
+        asgi.EventStreamResponse(hasty(), "x", heartbeat=0)
+
+
+@of_both
+def test_an_option_that_there_is_not_is_refused(response_class):
+    with pytest.raises(TypeError, match="no option 'heartbeet': expected headers, heartbeat, "):
+        response_class(hasty(), "x", heartbeet=5)
 
 
 @of_both
@@ -515,6 +550,27 @@ async def test_head_answers_headers_only(response_class):
         assert streams.statistics().subscriptions == 0
 
 
+@of_both
+async def test_head_is_refused_as_get_is(response_class):
+    async with hasty() as streams:
+        for stream_id in ("", "x" * 256):
+            source = Closable()
+            client = await get(response_class(streams, stream_id, source), method="HEAD")
+            assert (client.status, source.closed) == (400, 1)
+        streams.responses.drain()
+        source = Closable()
+        client = await get(response_class(streams, "x", source), method="HEAD")
+        assert (client.status, source.used, source.closed) == (503, 0, 1)
+
+
+@of_text
+async def test_head_is_refused_at_a_position_that_is_none(response_class):
+    async with hasty() as streams:
+        source = Closable()
+        client = await get(response_class(streams, "x", source), "resume_at=-1", method="HEAD")
+        assert (client.status, source.closed) == (400, 1)
+
+
 # Leaving
 
 
@@ -609,12 +665,32 @@ async def test_silence_is_filled_with_heartbeats(response_class):
         await sleep(20)
         assert client.body == before + 3 * SSEFraming.heartbeat
         script.put("one")
-        await sleep(9)
+        await sleep(5)
         assert client.data == ["one"]
         assert client.body.count(SSEFraming.heartbeat) == 3  # an event is a sign of life
+        await sleep(5)
+        assert client.body.count(SSEFraming.heartbeat) == 4  # never silent for longer
         script.end()
         await sleep(0.5)
         assert client.complete
+
+
+@pytest.mark.virtual_time
+@of_sse
+async def test_an_infinite_heartbeat_is_none(response_class):
+    """And a client that does not read is dropped all the same."""
+    script = Script("one")
+    async with hasty() as streams, create_task_group() as group:
+        client = Client()
+        group.start_soon(client.get, response_class(streams, "x", script, heartbeat=math.inf))
+        await sleep(40)
+        assert client.data == ["one"]
+        assert SSEFraming.heartbeat not in client.body
+        client.reads = False
+        script.put("two")
+        await sleep(50)
+        assert client.cut
+        assert streams.statistics().responses == 0
 
 
 @pytest.mark.virtual_time
@@ -633,8 +709,8 @@ async def test_text_has_no_heartbeats(response_class):
 @of_both
 @pytest.mark.parametrize("ended", [True, False])
 async def test_a_client_that_does_not_read_is_cut_off(response_class, ended):
-    """After the send timeout; what it did not read must not look like the whole afterwards. The
-    producer and the others do not notice.
+    """After the send timeout, or half as long again; what it did not read must not look like the
+    whole afterwards. The producer and the others do not notice.
     """
     script = Script("one")
     async with hasty() as streams, create_task_group() as group:
@@ -650,7 +726,7 @@ async def test_a_client_that_does_not_read_is_cut_off(response_class, ended):
         assert not stuck.cut
         assert b"two" in other.body
         assert streams.statistics().responses == (1 if ended else 2)
-        await sleep(2)
+        await sleep(11)
         assert stuck.cut
         assert not stuck.complete
         assert b"two" not in stuck.body

@@ -172,10 +172,25 @@ async def test_websockets_are_somebody_elses_business():
             await everybody(streams)({"type": "websocket"}, None, None)
 
 
-@pytest.mark.parametrize("options", [{"start": "end"}, {"retry": -1}], ids=["start", "retry"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"start": "end"},
+        {"retry": -1},
+        {"heartbeat": 0},
+        {"send_timeout": float("inf")},
+        {"headers": {"x": "€"}},
+    ],
+    ids=repr,
+)
 def test_options_that_are_none_are_refused_at_once(options):
-    with pytest.raises(ValueError, match=r"beginning or live|milliseconds"):
+    with pytest.raises(ValueError, match=r"beginning or live|milliseconds|seconds above 0|Latin-1"):
         everybody(Streams(), **options)
+
+
+def test_an_option_that_there_is_not_is_refused():
+    with pytest.raises(TypeError, match="no option 'heartbeet'"):
+        everybody(Streams(), heartbeet=5)
 
 
 # What is hidden
@@ -469,7 +484,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_others_get_everyth
             await channel.publish(str(number))
         await sleep(4)
         assert channel.subscriptions == 2
-        await sleep(2)
+        await sleep(5)
         assert channel.subscriptions == 1
         assert stuck.cut
         assert stuck.data == []

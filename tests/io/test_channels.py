@@ -247,10 +247,21 @@ async def test_what_nobody_could_read_is_refused():
             await channel.publish(Message("x" * (PublisherLimits().message_bytes + 1)))
         with pytest.raises(InvalidMessage):
             await channel.publish(object())
-        with pytest.raises(InvalidInput, match="key"):
-            await channel.publish("x", key="\n")
-        with pytest.raises(InvalidPosition):
-            await channel.subscribe(AtCharacter(1))
+        for key in ("\n", "", 5):
+            with pytest.raises(InvalidInput, match="key"):
+                await channel.publish("x", key=key)
+        for position in (AtCharacter(1), 5):
+            with pytest.raises(InvalidPosition, match=r"event id|EventId"):
+                await channel.subscribe(position)
+        for names in (5, b"ann", [5], [b"ann"]):
+            with pytest.raises(InvalidInput, match="a recipient is text"):
+                await channel.publish("x", to=names)
+            with pytest.raises(InvalidInput, match="a recipient is text"):
+                await channel.subscribe(recipient=names)
+        with pytest.raises(InvalidInput, match="replay is a number of events, 0 or more, got -1"):
+            await channel.subscribe(replay=-1)
+        with pytest.raises(InvalidInput, match="a channel's name is text, got int"):
+            streams.channel(5)
 
 
 async def test_channels_need_streams_that_are_entered():

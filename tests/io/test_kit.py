@@ -124,10 +124,10 @@ class Hoarding(MemoryBackend):
     """Keeps what an earlier log has left."""
 
     async def apply(self, stream_id, change):
-        log = self._logs.get(stream_id)
+        log = self._opened(stream_id)
         kept = [*log.batches] if log and isinstance(change, Claim) else []
         sentinel = await super().apply(stream_id, change)
-        if kept and not log.batches:
+        if kept and not (log := self._opened(stream_id)).batches:
             log.batches[:] = kept
         return sentinel
 
@@ -137,7 +137,7 @@ class Trimming(MemoryBackend):
 
     async def apply(self, stream_id, change):
         sentinel = await super().apply(stream_id, change)
-        log = self._logs.get(stream_id)
+        log = self._opened(stream_id) if sentinel.growing else None
         if log is not None and log.count >= sentinel.retention.count and len(log.batches) > 1:
             log._drop(1)
         return sentinel
@@ -161,7 +161,7 @@ class Immortal(MemoryBackend):
     """Never forgets, unless somebody claims."""
 
     async def read(self, stream_id, after, limit, *, connected_for):
-        log = self._logs.get(stream_id)
+        log = self._opened(stream_id)
         if log is not None and log.sentinel.outcome:
             return log.read(after, -math.inf, limit=limit)
         return await super().read(stream_id, after, limit, connected_for=connected_for)

@@ -1,5 +1,6 @@
 """Sources: what they may be and yield, what becomes of those that fail, and that all are closed."""
 
+import asyncio
 import functools
 import gc
 import json
@@ -42,6 +43,7 @@ from resumable_io._sources import (
     check_source,
     close,
     encode_json,
+    is_fault,
     opened,
     safe_reason,
     to_message,
@@ -375,6 +377,10 @@ async def test_an_encoder_that_fails_fails_the_stream(caplog):
 # Sources that fail
 
 
+class OddError(BaseException):
+    """Is no `Exception`."""
+
+
 async def raising_async(error):
     yield "one"
     raise error
@@ -405,8 +411,10 @@ async def raising_at_once(error):
         (ValueError("a secret"), "ValueError"),
         (SourceError("the model is overloaded"), "SourceError: the model is overloaded"),
         (ExceptionGroup("a secret", [ValueError("a secret")]), "ExceptionGroup"),
+        (OddError("a secret"), "OddError"),
+        (BaseExceptionGroup("a secret", [OddError("a secret")]), "BaseExceptionGroup"),
     ],
-    ids=["any", "SourceError", "group"],
+    ids=["any", "SourceError", "group", "base", "base group"],
 )
 async def test_a_source_that_raises_fails_its_stream_alone(make, data, error, shown, caplog):
     """Consumers get what was produced, then End(failed) with the class name alone, or with the
@@ -432,25 +440,33 @@ async def test_a_source_that_raises_fails_its_stream_alone(make, data, error, sh
     assert "'x'" in record.getMessage()
 
 
-def test_only_errors_of_this_library_are_quoted():
-    assert safe_reason(KeyError("a secret")) == "KeyError"
-    assert safe_reason(Fenced("taken over")) == "Fenced: taken over"
-
-
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-async def test_a_source_that_cancels_itself_is_lost():
-    """On asyncio a task may be cancelled behind anyio's back: the stream ends all the same."""
-    import asyncio
+async def test_a_source_whose_own_task_was_cancelled_has_failed(caplog):
+    """Nobody has cancelled the source itself: it was not shut down."""
 
     async def source():
         yield "one"
-        raise asyncio.CancelledError
+        task = asyncio.create_task(sleep_forever())
+        await checkpoint()
+        task.cancel()
+        await task
 
     async with Streams() as streams:
-        with fail_after(10):
-            event, end = await records_of(await streams.start("x", source))
-        assert (event.data, end.outcome) == ("one", Outcome.LOST)
+        event, end = await records_of(await streams.start("x", source))
+        assert (event.data, end.outcome, end.error) == ("one", Outcome.FAILED, "CancelledError")
         assert await data_of(await streams.start("y", ITEMS)) == ITEMS
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=["interrupt", "exit"])
+def test_what_ends_the_program_is_no_fault_of_a_source(error):
+    assert is_fault(error) is False
+    assert is_fault(BaseExceptionGroup("both", [error, OddError()])) is False
+    assert is_fault(BaseExceptionGroup("one", [OddError()])) is True
+
+
+def test_only_errors_of_this_library_are_quoted():
+    assert safe_reason(KeyError("a secret")) == "KeyError"
+    assert safe_reason(Fenced("taken over")) == "Fenced: taken over"
 
 
 # Sources that are not needed

@@ -43,6 +43,7 @@ from resumable_io import (
     Fenced,
     InvalidInput,
     InvalidMessage,
+    InvalidPosition,
     InvalidStreamId,
     MemoryBackend,
     SourceError,
@@ -54,6 +55,7 @@ from resumable_io import (
     StreamsClosed,
 )
 from tests.io.scripted import Script, data_of, records_of, tasks, until
+from tests.io.test_sources import Closable
 
 WHOLE = ["one", "two", "three"]
 LEASE, CHECK = 15.0, 5.0  # what `Streams` has when it is told nothing else
@@ -320,6 +322,15 @@ async def test_bad_stream_ids_are_refused_everywhere(stream_id):
         {"lease": math.nan},
         {"check_interval": 0},
         {"check_interval": math.inf},
+        {"lease": "15"},
+        {"lease": 1e300},
+        {"grace": -1},
+        {"grace": None},
+        {"retention": {}},
+        {"limits": 5},
+        {"backend": 5},
+        {"backend": "redis"},
+        {"backend": "memory://x"},
         {"backend": "postgres://secret@host"},
         {"backend": ""},
     ],
@@ -333,12 +344,53 @@ def test_bad_options_are_refused(options):
 
 async def test_a_bad_choice_for_lost_streams_is_refused():
     async with hasty() as streams:
-        with pytest.raises(ValueError, match="whatever"):
-            await streams.start("x", WHOLE, on_lost="whatever")
+        for start in (streams.start, streams.start_or_resume):
+            source = Closable()
+            with pytest.raises(InvalidInput, match="refuse, restart or continue; got 'whatever'"):
+                await start("x", source, on_lost="whatever")
+            assert (source.used, source.closed) == (0, 1)
         assert await streams.state("x") is None
 
 
+async def test_metadata_that_is_none_is_refused():
+    async with hasty() as streams:
+        with pytest.raises(InvalidInput, match="metadata is a Mapping, got list"):
+            await streams.start("x", WHOLE, metadata=[1])
+
+
+@pytest.mark.parametrize("reason", [5, "\ud800", "y" * 4097], ids=["int", "surrogate", "long"])
+async def test_a_reason_that_cannot_be_shown_is_refused(reason):
+    async with hasty() as streams:
+        await streams.start("x", Script())
+        with pytest.raises(InvalidInput, match="reason"):
+            await streams.stop("x", reason)
+        assert (await streams.state("x")).state is State.ACTIVE
+
+
+async def test_what_a_source_says_about_its_failure_is_cut():
+    async with hasty() as streams:
+        script = Script()
+        subscription = await streams.start("x", script)
+        script.fail(SourceError("é" * 1_000_000))
+        (end,) = await records_of(subscription)
+        assert end.outcome is Outcome.FAILED
+        assert len(end.error.encode()) <= 4096
+        assert end.error.startswith("SourceError: é")
+
+
 # Positions that are none
+
+
+@pytest.mark.parametrize("position", [5, -1, 1.5, b"e-1", True], ids=repr)
+async def test_what_is_no_position_at_all_is_refused(position):
+    async with hasty() as streams:
+        await data_of(await streams.start("x", WHOLE))
+        with pytest.raises(InvalidPosition, match=f"a position is an EventId.*; got {position!r}"):
+            await streams.resume("x", position)
+        source = Closable()
+        with pytest.raises(InvalidPosition):
+            await streams.start_or_resume("x", source, position)
+        assert (source.used, source.closed) == (0, 1)
 
 
 FOREIGN = {
@@ -985,7 +1037,8 @@ async def test_sending_waits_for_room():
         async with streams.produce("x") as out:
             for number in range(16):
                 await out.send(str(number))
-                assert len(out._driver._machine._run._messages) <= 8
+                run = out._driver._machine._run
+                assert len(run._kept) + len(run._unacked) <= 8
         assert current_time() - start >= 3
         assert len(await data_of(await streams.resume("x"))) == 16
 

@@ -60,8 +60,8 @@ MUTANTS = [
     # The log
     Mutant(
         "cuts a page one event too late",
-        "skip = max(0, after + 1 - batches[0].first_seq)",
-        "skip = max(0, after + 2 - batches[0].first_seq)",
+        "skip = max(0, after + 1 - batch.first_seq)",
+        "skip = max(0, after + 2 - batch.first_seq)",
     ),
     Mutant(
         "counts from one too low after trimming",
@@ -122,8 +122,8 @@ MUTANTS = [
     Mutant("leaves no tombstone", "return _deleted(sentinel, now)", "return ABSENT"),
     Mutant(
         "appends do not renew",
-        "characters=sentinel.characters + characters,\n        lease_until=until,",
-        "characters=sentinel.characters + characters,\n        lease_until=sentinel.lease_until,",
+        "        until,\n        until + _keep(sentinel),",
+        "        sentinel.lease_until,\n        until + _keep(sentinel),",
     ),
     # The producer
     Mutant(

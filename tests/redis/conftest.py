@@ -22,6 +22,7 @@ import redis.asyncio
 
 from resumable_io import MemoryBackend, Streams
 from resumable_io.redis import RedisBackend
+from resumable_io.sqlite import SQLiteBackend
 from tests.redis.cluster import MASTERS, RedisCluster, cluster_options
 from tests.redis.server import RedisServer
 
@@ -38,6 +39,8 @@ OTHER_PAIRS = {
     "uvloop-redis-py": ("redis-py", ("asyncio", {"use_uvloop": True})),
     "asyncio-memory": ("memory", ("asyncio", {})),
     "trio-memory": ("memory", ("trio", {})),
+    "asyncio-sqlite": ("sqlite", ("asyncio", {})),
+    "trio-sqlite": ("sqlite", ("trio", {})),
 }
 
 
@@ -155,10 +158,13 @@ def make_backend(pair, request, open_client):
         if pair[0] == "memory":
             yield MemoryBackend()
             return
+        prefix = prefix or f"test-{secrets.token_hex(4)}"
+        if pair[0] == "sqlite":
+            yield SQLiteBackend(request.getfixturevalue("tmp_path") / f"{prefix}.db", **options)
+            return
         in_cluster = pair in CLUSTER_PAIRS.values()
         server = "redis_cluster" if in_cluster else "redis_server"
         url = url or request.getfixturevalue(server).url
-        prefix = prefix or f"test-{secrets.token_hex(4)}"
         if pair == PAIRS["asyncio-coredis"]:
             async with open_client(url) as client:
                 yield RedisBackend(client, prefix=prefix, **options)

@@ -1,7 +1,7 @@
 """What a wrapper of SSE for FastAPI offers, and what it plans: over HTTP, by several workers.
 
-Each worker is an application of its own on the same store: on Redis, and in memory, where they
-share one; on asyncio and on trio.
+Each worker is an application of its own on the same store: on Redis, on SQLite, and in memory,
+where they share one; on asyncio and on trio.
 """
 
 import json
@@ -17,8 +17,8 @@ from tests.io.channel_requests import ChannelClient, catch_up, get, post
 from tests.io.scripted import until
 from tests.redis.conftest import OTHER_PAIRS, PAIRS
 
-ON_BOTH = [*PAIRS, *(pair for pair in OTHER_PAIRS if "memory" in pair)]
-pytestmark = pytest.mark.parametrize("pair", ON_BOTH, indirect=True)
+ON_ALL = [*PAIRS, *(pair for pair in OTHER_PAIRS if pair.endswith(("-memory", "-sqlite")))]
+pytestmark = pytest.mark.parametrize("pair", ON_ALL, indirect=True)
 
 ann, bob = ({"authorization": f"Bearer {name}"} for name in ("ann", "bob"))
 

@@ -269,7 +269,7 @@ async def test_whoever_never_waits_for_long_learns_of_an_outage(redis_server, pa
             while (await streams.state("x")).outcome is None:
                 await sleep(POLL)
             subscription = await streams.resume("x")
-            assert len(await subscription.receive()) == PAGE_EVENTS
+            assert 0 < len(await subscription.receive()) <= PAGE_EVENTS
             with proxy.stalled(), pytest.raises(BackendUnavailable):
                 while True:
                     with move_on_after(0.1):

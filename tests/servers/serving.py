@@ -142,7 +142,7 @@ def watched(server):
     assert not unexpected, f"{server.kind} logged what this test did not expect"
 
 
-def eventually(condition, *, timeout=10.0):
+def eventually(condition, *, timeout=60.0):
     """Wait until `condition()` is true, and return what it returned."""
     deadline = time.monotonic() + timeout
     while not (result := condition()):

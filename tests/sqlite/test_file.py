@@ -1,12 +1,10 @@
 """The file: what it may be, what its errors say, and that nothing is forgotten in it."""
 
-import contextlib
 import secrets
-import sqlite3
 import time
 
 import pytest
-from anyio import create_task_group, fail_after, sleep, to_thread
+from anyio import CancelScope, create_task_group, fail_after, sleep, sleep_forever, to_thread
 
 from resumable_core import (
     BackendError,
@@ -29,24 +27,10 @@ from resumable_core.testing import append
 from resumable_io import Streams
 from resumable_io._backends import open_backend as open_url
 from resumable_io.sqlite import SQLiteBackend, _clock
-from tests.io.scripted import data_of
+from tests.io.scripted import Script, data_of
+from tests.sqlite.files import looking_into, read, started
 
 WHOLE = ["one", "two", "three"]
-
-
-@contextlib.contextmanager
-def looking_into(path):
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        yield db
-
-
-async def started(backend, stream_id, *texts, lease=100.0, keep=1000.0, count=100_000):
-    await backend.apply(stream_id, Claim("a", lease, Retention(count, keep=keep)))
-    await backend.apply(stream_id, append("a", 1, map(Message, texts)))
-
-
-async def read(backend, stream_id, **kwargs):
-    return await backend.read(stream_id, 0, 1000, connected_for=float("inf"), **kwargs)
 
 
 # URLs
@@ -122,21 +106,6 @@ async def test_memory_is_no_file():
     with pytest.raises(BackendError, match="local disk"):
         async with SQLiteBackend(":memory:"):
             pass
-
-
-async def test_a_broken_record_is_told_to_who_asks_for_it(path, open_backend):
-    """And nobody else."""
-    async with open_backend() as backend:
-        for stream_id in "xy":
-            await started(backend, stream_id, *WHOLE)
-    with looking_into(path) as db, db:
-        db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0 WHERE id = 'x'")
-    async with open_backend() as backend, backend.follow("y", events=True):
-        for call in (read(backend, "x"), backend.apply("x", Renew("a"))):
-            with pytest.raises(BackendError, match="foreign data at stream 'x'"):
-                await call
-        assert len((await read(backend, "y")).events) == 3
-        await backend.apply("y", Renew("a"))
 
 
 async def test_many_may_make_the_file_at_once(open_backend):
@@ -234,6 +203,18 @@ async def test_streams_survive_the_process(open_backend):
     async with Streams(open_backend()) as streams:
         assert await data_of(await streams.resume("x")) == WHOLE
         assert (await streams.state("x")).metadata == {"owner": 1}
+
+
+async def test_whoever_leaves_cancelled_gives_its_streams_up_at_once(open_backend):
+    """Law 7: the backend serves until that is done, although whoever opened it is cancelled."""
+    with fail_after(4), CancelScope() as scope:  # less than what is allowed for cleaning up
+        async with Streams(open_backend()) as streams:
+            await anext(await streams.start("x", Script("one")))
+            scope.cancel()
+            await sleep_forever()
+    assert scope.cancelled_caught
+    async with Streams(open_backend()) as streams:
+        assert (await streams.state("x")).state is State.LOST
 
 
 async def test_what_has_expired_leaves_the_file(path, open_backend, monkeypatch):

@@ -16,15 +16,14 @@ client has (`startIndex`): 0 asks for everything, and less than 0 for the last c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from resumable_core._errors import InvalidPosition, StreamExpired
+from resumable_core._frozen import frozen
 from resumable_core._ids import MAX_SEQ, After, Beginning, Position, Unreadable
 from resumable_core._records import Outcome
 from resumable_core._sentinel import Sentinel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resumption:
     """Say where a client goes on."""
 

@@ -17,17 +17,17 @@ as if more were to come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from resumable_core._errors import InvalidMessage
+from resumable_core._frozen import frozen
 
 from ._chunks import Chunk, FinishReason, finish, start
 
 _OF_NO_PART: Final = frozenset({"message-metadata", "error", "abort"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reasoning:
     """Carry a piece of the model's reasoning."""
 

@@ -30,7 +30,7 @@ from resumable_core import (
     Takeover,
 )
 
-from .strategies import messages, notices, retentions
+from .strategies import messages, notices, retentions, texts
 
 
 def pauses() -> st.SearchStrategy[float]:
@@ -109,7 +109,7 @@ def plans() -> st.SearchStrategy[Plan]:
     )
     outcomes = st.sampled_from([Outcome.DONE, Outcome.FAILED, Outcome.LOST])
     others = st.sampled_from([Renew(""), Expire(), Delete()])
-    looks = st.builds(Stop, notices()) | st.builds(Observe, connected_for)
+    looks = st.builds(Stop, st.none() | texts()) | st.builds(Observe, connected_for)
     finishes = st.builds(Finish, st.just(""), outcomes, st.just(0), notices())
     every = st.one_of(appends, appends, claims, claims, recovers, finishes, looks, others)
     return st.builds(

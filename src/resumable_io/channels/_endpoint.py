@@ -44,6 +44,7 @@ from resumable_io._http import (
     refuse,
     status_of,
 )
+from resumable_io._options import check_options
 from resumable_io._streams import Streams
 from resumable_io._subscription import Subscription
 from resumable_io.asgi import EventStreamResponse, ResponseOptions
@@ -68,11 +69,14 @@ class EndpointOptions(TypedDict, total=False):
     retry: int
     """Milliseconds after which a client is to reconnect (2000)."""
     heartbeat: float
-    """Seconds of silence after which an id-only block is sent (15)."""
+    """Seconds of silence at most (15), a number above 0; `math.inf`: no heartbeats.
+
+    An id-only block is sent then, or up to half as long before.
+    """
     send_timeout: float
-    """Seconds for which a client may refuse to read, or take to send a message (30)."""
+    """Seconds for which a client may refuse to read, or take to send a message (30); finite."""
     headers: Mapping[str, str] | None
-    """In addition to ours, or instead of them."""
+    """In addition to ours, or instead of them; Latin-1 without control characters."""
     clock: Callable[[], float]
     """Returns the Unix time, against which credentials expire (`time.time`)."""
 
@@ -105,7 +109,8 @@ def channel_endpoint(
     `authorize_publish` nobody can publish here; with it, whoever is a principal that `may_publish`.
 
     A subscriber's id moves on, by id-only blocks, behind what is for others. At the time when a
-    principal expires the response ends, with `event: expired` before. Raises `InvalidInput`.
+    principal expires the response ends, with `event: expired` before. Raises `InvalidInput` for
+    options that are none, and `TypeError` for unknown ones.
     """
     return ChannelEndpoint(streams, authorize, authorize_publish, options)
 
@@ -120,6 +125,7 @@ class ChannelEndpoint:
         authorize_publish: Authorize | None,
         options: EndpointOptions,
     ) -> None:
+        check_options(options, EndpointOptions.__optional_keys__)
         self._streams = streams
         self._authorize = authorize
         self._authorize_publish = authorize_publish
@@ -252,7 +258,7 @@ class ChannelResponse(EventStreamResponse):
         place = subscription.id
         return FRAMING.heartbeat if place is None else FRAMING.place(place)
 
-    async def _look(self) -> None:
+    async def _look(self, scope: Scope) -> None:
         """Let everybody who is let in know no more than that."""
 
     async def _subscribe(self, scope: Scope) -> Subscription:

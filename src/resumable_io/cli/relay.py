@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import httpx2
 import typer
+from anyio import get_cancelled_exc_class
 
 from resumable_core import ResumableError
 from resumable_io import Streams
@@ -43,7 +44,7 @@ def relay(
         float, typer.Option(help="Seconds until a silent relay counts as dead.", min=1, max=3600)
     ] = 15.0,
     grace: Annotated[
-        float, typer.Option(help="Seconds that answers get to finish at the end.", min=0)
+        float, typer.Option(help="Seconds that answers get to finish at the end.", min=0, max=86400)
     ] = 10.0,
     json: Json = False,
     debug: Debug = False,
@@ -109,5 +110,7 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    # A response is cut off in order to say that it is not the whole.
-    return not (record.exc_info and isinstance(record.exc_info[1], ResponseCut))
+    error = record.exc_info[1] if record.exc_info else None
+    # A response is cut off in order to say that it is not the whole; and at the end the server says
+    # in a line of its own that it cancels what takes too long.
+    return error is None or not isinstance(error, (ResponseCut, get_cancelled_exc_class()))

@@ -25,7 +25,8 @@ def serve(
     port: Port = 8000,
     tokens: Tokens = None,
     grace: Annotated[
-        float, typer.Option(help="Seconds that publishers get to finish at the end.", min=0)
+        float,
+        typer.Option(help="Seconds that publishers get to finish at the end.", min=0, max=86400),
     ] = 10.0,
     json: Json = False,
     debug: Debug = False,

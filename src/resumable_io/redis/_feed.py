@@ -144,15 +144,16 @@ class LiveFeed:
         attempts = 0
         while True:
             try:
-                async with self._driver.listening() as listener:
-                    self._asked.clear()
-                    with fail_after(self._timeout):
+                with fail_after(self._timeout) as limit:
+                    async with self._driver.listening() as listener:
+                        self._asked.clear()
                         await listener.subscribe((self._home, *self._subscribers))
-                    async with create_task_group() as tasks:
-                        tasks.start_soon(self._ask, listener)
-                        while True:
-                            self._take(await listener.receive())
-                            attempts = 0
+                        limit.deadline = math.inf
+                        async with create_task_group() as tasks:
+                            tasks.start_soon(self._ask, listener)
+                            while True:
+                                self._take(await listener.receive())
+                                attempts = 0
             except* TimeoutError:
                 self.error = BackendUnavailable(SILENT)
             except* BackendError as errors:

@@ -9,6 +9,7 @@ of its own, and the encoding is injective.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 
@@ -26,6 +27,7 @@ class Keys:
     """Channel of the changes of state."""
 
 
+@lru_cache(maxsize=1024)
 def keys_of(prefix: str, stream_id: str) -> Keys:
     """Return the names of a stream's keys and channels."""
     base = f"{encoded(prefix)}:{{{encoded(stream_id)}}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self, cast
@@ -12,10 +13,10 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.client import NEVER_DECODE
 
 from resumable_core import BackendError, BackendFull, BackendUnavailable
 
+from ._packing import packed
 from ._port import (
     SCAN_COUNT,
     Address,
@@ -39,7 +40,6 @@ _RETRIED = (
     exceptions.ClusterDownError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
-    UnicodeDecodeError,  # not ours, on the channel of a client that decodes
     OSError,
 )
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError)
@@ -70,7 +70,8 @@ class RedisPyDriver(Driver):
         of_server: dict[str, Any] = dict(parse_url(url.of(("", 0))))
         server = {name: of_server[name] for name in of_server.keys() - _OF_SENTINEL}
         options = {**_options(timeout), "ssl": url.is_tls}
-        sentinel = cast("Any", Sentinel)(url.addresses, sentinel_kwargs=options)
+        asked = {**options, "socket_timeout": timeout}  # then the next one is
+        sentinel = cast("Any", Sentinel)(url.addresses, sentinel_kwargs=asked)
         client = sentinel.master_for(url.service, **options, **server)
         return cls(client, (client, *sentinel.sentinels))
 
@@ -101,23 +102,28 @@ class RedisPyDriver(Driver):
                 await client.aclose()
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            # Never decoded, whatever the client is set to.
-            pipeline.execute_command(*command, **{NEVER_DECODE: True})
+        # With a connection of the client's, and without its pipelines: those take three times as
+        # long, most of it to pack arguments.
+        pool = self._client.connection_pool
         with translated():
-            replies = await pipeline.execute(raise_on_error=False)
-        return [_reply(reply) for reply in replies]
+            connection = await pool.get_connection()
+            try:
+                await connection.send_packed_command(packed(commands))
+                return [await _reply(connection) for _ in commands]
+            finally:
+                await pool.release(connection)
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[Listener, None]:
-        pubsub = self._client.pubsub()
+        # No pubsub of the client's, which would subscribe by itself when it connects again.
+        pool = self._client.connection_pool
+        with translated():
+            connection = await pool.get_connection()
         try:
-            with translated():
-                await pubsub.connect()
-            yield _RedisPyListener(pubsub)
+            yield _RedisPyListener(connection)
         finally:
-            await pubsub.aclose()
+            await connection.disconnect(nowait=True)
+            await pool.release(connection)
 
     async def scan(self, pattern: str, cursor: object) -> tuple[object, Sequence[str]]:
         with translated():
@@ -126,37 +132,33 @@ class RedisPyDriver(Driver):
 
 
 class _RedisPyListener(Listener):
-    def __init__(self, pubsub: Any) -> None:
-        self._pubsub = pubsub
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
 
     async def subscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
-        with translated():
-            if sharded:  # of which older versions know no more than the command
-                await self._pubsub.execute_command("SSUBSCRIBE", *channels)
-            else:
-                await self._pubsub.subscribe(*channels)
+        await self._say("SSUBSCRIBE" if sharded else "SUBSCRIBE", channels)
 
     async def unsubscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
+        await self._say("SUNSUBSCRIBE" if sharded else "UNSUBSCRIBE", channels)
+
+    async def _say(self, command: str, channels: Sequence[str]) -> None:
+        request = packed([(command, *channels)])
         with translated():
-            if sharded:
-                await self._pubsub.execute_command("SUNSUBSCRIBE", *channels)
-            else:
-                await self._pubsub.unsubscribe(*channels)
+            # A check of its health would take what is published for its answer.
+            await self._connection.send_packed_command(request, check_health=False)
 
     async def receive(self) -> Heard:
         with translated():
-            message = await self._pubsub.get_message(timeout=None)
-        if message is None:
-            return None
-        channel, data = message["channel"], message["data"]
-        name = channel.decode() if isinstance(channel, bytes) else channel
-        match message["type"]:
-            case "subscribe" | "ssubscribe":
-                return Confirmed(name)
-            case "unsubscribe" | "sunsubscribe":
-                return Ended(name)
-            case "message" | "smessage":
-                return Published(name, self._pubsub.encoder.encode(data))
+            heard = await self._connection.read_response(
+                disable_decoding=True, timeout=math.inf, push_request=True
+            )
+        match heard:
+            case [b"message" | b"smessage", bytes(channel), bytes(payload)]:
+                return Published(channel.decode(), payload)
+            case [b"subscribe" | b"ssubscribe", bytes(channel), _]:
+                return Confirmed(channel.decode())
+            case [b"unsubscribe" | b"sunsubscribe", bytes(channel), _]:
+                return Ended(channel.decode())
             case _:
                 return None
 
@@ -164,8 +166,9 @@ class _RedisPyListener(Listener):
 def _options(timeout: float) -> dict[str, Any]:
     return {
         "socket_connect_timeout": timeout,
-        "socket_timeout": timeout,
+        "socket_timeout": None,  # who asks waits no longer than it may
         "retry": Retry(NoBackoff(), 0),  # who asked repeats it
+        "protocol": 2,  # of what is pushed with the newer one, redis-py makes text for its log
     }
 
 
@@ -189,13 +192,17 @@ def translated() -> Generator[None]:
         raise kind(f"Redis: {error}") from error
 
 
-def _reply(reply: Any) -> Any:
-    match reply:
-        case exceptions.RedisError():
-            try:
-                with translated():
-                    raise reply
-            except BackendError as error:
-                return error
-        case _:
-            return reply
+async def _reply(connection: Any) -> Any:
+    """Return the next reply; an error of its command stands in its place.
+
+    Whatever else goes wrong, the connection is closed, so that no reply is taken for another one.
+    """
+    try:
+        # Never decoded, whatever the client is set to.
+        return await connection.read_response(disable_decoding=True)
+    except exceptions.ResponseError:
+        try:
+            with translated():
+                raise
+        except BackendError as error:
+            return error

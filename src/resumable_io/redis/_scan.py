@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self
 
+from anyio import fail_after
+
 from resumable_core import ABSENT, BackendError, BackendUnavailable, Sentinel
 
 from ._keys import Keys, keys_of, sentinel_pattern, stream_id_of
@@ -20,9 +22,14 @@ class Scan:
     """Iterate over streams. No generator, since a scan that is left early is closed by nobody."""
 
     def __init__(
-        self, driver: Driver, prefix: str, look: Callable[[Keys], Awaitable[Stored]]
+        self,
+        driver: Driver,
+        prefix: str,
+        timeout: float,
+        look: Callable[[Keys], Awaitable[Stored]],
     ) -> None:
         self._driver = driver
+        self._timeout = timeout
         self._prefix = prefix
         self._look = look
         self._cursor: object = None
@@ -51,9 +58,14 @@ class Scan:
     async def _page(self) -> tuple[object, Sequence[str]]:
         pattern = sentinel_pattern(self._prefix)
         try:
-            return await self._driver.scan(pattern, self._cursor)
-        except BackendUnavailable:  # often it is but the connection, which broke while it was idle
-            return await self._driver.scan(pattern, self._cursor)
+            with fail_after(self._timeout):
+                try:
+                    return await self._driver.scan(pattern, self._cursor)
+                except BackendUnavailable:
+                    # Often it is but the connection, which broke while it was idle.
+                    return await self._driver.scan(pattern, self._cursor)
+        except TimeoutError:
+            raise BackendUnavailable(f"Redis did not answer within {self._timeout:g} s") from None
 
     async def _sentinel(self, stream_id: str) -> Sentinel:
         try:

@@ -52,7 +52,6 @@ from ._publishing import Publishing
 from ._scan import Scan
 from ._stored import (
     Stored,
-    clock_ahead,
     commit_call,
     look_call,
     news,
@@ -216,7 +215,7 @@ class RedisBackend(Backend):
         for _ in range(ATTEMPTS):
             if known is None:
                 known, fresh = await self._look(keys), True
-            if isinstance(change, Claim | Observe):  # what it says may be long ago
+            if isinstance(change, _OBSERVERS):  # what it says may be long ago
                 watched = min(change.connected_for, self._connected_for)
                 change = replace(change, connected_for=watched)
             try:
@@ -240,7 +239,7 @@ class RedisBackend(Backend):
             )
             if reply[0] == 1:
                 if effect.sentinel.state is State.ACTIVE and isinstance(change, _PRODUCERS):
-                    self._remember(stream_id, Stored(effect.sentinel, token, clock_ahead(reply[1])))
+                    self._remember(stream_id, effect.sentinel, token, reply[1] / 1000)
                 return effect.sentinel
             known, fresh = stored(keys, reply[1:]), True
         raise BackendUnavailable(f"{keys.sentinel} is contended: {ATTEMPTS} changes came first")
@@ -273,7 +272,7 @@ class RedisBackend(Backend):
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
-        return Scan(self._driver, self._prefix, self._look)
+        return Scan(self._driver, self._prefix, self._timeout, self._look)
 
     def _lanes_for(self, change: Change) -> Lanes:
         match change:
@@ -285,13 +284,14 @@ class RedisBackend(Backend):
             case _:
                 return self._others
 
-    def _remember(self, stream_id: str, known: Stored) -> None:
+    def _remember(self, stream_id: str, left: Sentinel, token: str, now_there: float) -> None:
         """Remember what a producer left behind, and forget one that was silent for a lease."""
+        now = current_time()
         self._known.pop(stream_id, None)
-        self._known[stream_id] = known
+        self._known[stream_id] = Stored(left, token, now_there - now)
         longest_silent = next(iter(self._known))
         former = self._known[longest_silent]
-        if former.now() >= former.sentinel.lease_until:
+        if now + former.clock >= former.sentinel.lease_until:
             del self._known[longest_silent]
 
     async def _look(self, keys: Keys) -> Stored:
@@ -307,4 +307,5 @@ class RedisBackend(Backend):
         return known
 
 
+_OBSERVERS: Final = (Claim, Observe)
 _PRODUCERS: Final = (Claim, Append, Renew)

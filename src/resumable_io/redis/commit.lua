@@ -47,7 +47,8 @@ else
     end
     -- Else first of all: where it fails, nothing was changed.
     bytes = bytes + ARGV[10]
-    redis.call('XADD', KEYS[2], entry, 'first', ARGV[8], 'batch', ARGV[7], 'bytes', bytes, 'time', now)
+    redis.call('XADD', KEYS[2], 'MINID', ARGV[11], entry,
+      'first', ARGV[8], 'batch', ARGV[7], 'bytes', bytes, 'time', now)
   elseif found[1] then
     -- What adds nothing is written even when memory is full, for the same reason.
     redis.call('PEXPIRE', KEYS[1], ARGV[5])
@@ -56,9 +57,12 @@ else
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
   if ARGV[7] ~= '' then
-    redis.call('XTRIM', KEYS[2], 'MINID', ARGV[11])
     local least, since = bytes - ARGV[12], now - (tonumber(ARGV[13]) or now)
-    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    local oldest = {entry}
+    if least >= 0 or ARGV[13] ~= '' or store ~= '' then
+      -- Only then, since this brings its events, too.
+      oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    end
     while oldest[1] ~= entry
       and (tonumber(oldest[2][6] or 0) <= least or tonumber(oldest[2][8] or 0) < since)
     do

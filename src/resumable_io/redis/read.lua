@@ -26,20 +26,28 @@ if most > 0 then
   end
 end
 local batches, size, more, from = {}, 0, wanted > 0, '(' .. ARGV[1] .. '-0'
-local enough, count = nil, 2
+local enough, count = nil, 1
 while more do
-  -- A few at first: a batch may have hundreds of events, or one.
-  local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', count)
-  more, count = #entries == count, math.min(2 * count, 64)
+  local entries, last, per_batch = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', count), 0, 1
+  more = #entries == count
   for _, entry in ipairs(entries) do
-    enough = enough or math.max(tonumber(ARGV[1]), (tonumber(entry[2][2]) or 1) - 1) + wanted
+    local begins = tonumber(entry[2][2]) or 1
+    last = tonumber(entry[1]:match('^%d+'))
+    enough = enough or math.max(tonumber(ARGV[1]), begins - 1) + wanted
+    per_batch = math.max(1, last - begins + 1)
     batches[#batches + 1] = entry[2][4]
     size = size + #entry[2][4]
     from = '(' .. entry[1]
-    if size >= most or tonumber(entry[1]:match('^%d+')) >= enough then
+    if size >= most or last >= enough then
       more = false
       break
     end
+  end
+  if more then
+    -- As many as should do, if they are like those before: a batch may have hundreds of events, or
+    -- one.
+    local by_size = (most - size) * #batches / math.max(1, size)
+    count = math.min(64, math.ceil(math.min((enough - last) / per_batch, by_size)))
   end
 end
 local ttl = redis.call('PTTL', KEYS[1])

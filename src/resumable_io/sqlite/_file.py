@@ -168,6 +168,11 @@ def _translated(path: str, error: sqlite3.Error) -> BackendError:
                 f"{path} cannot be written: {error}. Its folder must exist, and this process must "
                 "be allowed to write there: SQLite keeps two more files beside it"
             )
+        case 0 | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT | sqlite3.SQLITE_MISMATCH:
+            return BackendError(
+                f"{path} does not hold what was written to it: {error}. "
+                "Somebody else has changed it: restore it, or use a new file"
+            )
         case _:
             return BackendUnavailable(f"{path}: {error}")
 

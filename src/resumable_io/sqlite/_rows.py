@@ -1,12 +1,14 @@
 """Streams and batches as rows: what `decide` returned is kept, nothing is decided here.
 
-All of these are called inside a transaction.
+All of these are called inside a transaction. Whatever they raise, they leave no cursor open, which
+would keep the connection at what it has read.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +22,6 @@ from resumable_core import (
     ForeignData,
     Page,
     Publish,
-    Retention,
     Sentinel,
     State,
     decode_batch,
@@ -55,6 +56,7 @@ def load(db: sqlite3.Connection, stream_id: str) -> Row:
 def read_row(found: tuple[Any, ...]) -> Row:
     """Return what was found in the columns of a stream. Raises `BackendError`."""
     stream_id, key, record, lease_until, expires_at, count, size = found
+    _check(stream_id, found, str, int, bytes, float, float, int, int)
     try:
         sentinel = decode_sentinel(record, lease_until=lease_until, expires_at=expires_at)
     except ForeignData as error:
@@ -62,13 +64,28 @@ def read_row(found: tuple[Any, ...]) -> Row:
     return Row(stream_id, key, sentinel, count, size)
 
 
+def _check(stream_id: str, found: Iterable[object], *kinds: type) -> None:
+    """Refuse what others have written: SQLite keeps in a column whatever it is given."""
+    types = (*map(type, found),)
+    if types != kinds:
+        wrong, right = (", ".join(kind.__name__ for kind in each) for each in (types, kinds))
+        raise BackendError(
+            f"foreign data at stream {stream_id!r}: ({wrong}) where ({right}) was written"
+        )
+
+
 def published(db: sqlite3.Connection, row: Row, change: Change) -> Mapping[str, int]:
     """Return which keys of a `Publish` the log holds, and at which seqs; else nothing."""
     if not isinstance(change, Publish):
         return {}
-    query = "SELECT key, seq FROM published WHERE stream = ? AND key = ?"
-    wanted = ((row.key, each.key) for each in change.publications)
-    return dict(found for key in wanted for found in db.execute(query, key))
+    query = "SELECT seq FROM published WHERE stream = ? AND key = ?"
+    seqs: dict[str, int] = {}
+    for each in change.publications:
+        found = db.execute(query, (row.key, each.key)).fetchone()
+        if found is not None:
+            _check(row.stream_id, found, int)
+            seqs[each.key] = found[0]
+    return seqs
 
 
 def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float) -> None:
@@ -92,9 +109,8 @@ def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float
             "INSERT INTO published VALUES (?, ?, ?)",
             ((key, name, seq) for name, seq in effect.keys.items()),
         )
-        count, size = _trim(
-            db, key, sentinel.retention, now, count=count + batch.count, size=size + batch.size
-        )
+        row = Row(row.stream_id, key, sentinel, count + batch.count, size + batch.size)
+        count, size = _trim(db, row, now)
     db.execute(
         "UPDATE stream SET sentinel = ?, lease_until = ?, expires_at = ?, count = ?, size = ?,"
         " changed = ? WHERE key = ?",
@@ -114,11 +130,13 @@ def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float
 class _Oldest:
     """Iterate over the batches of a log from the oldest on, as far as retention looks."""
 
-    rows: Iterator[tuple[Any, ...]]
+    stream_id: str
+    rows: Iterable[tuple[Any, ...]]
     seen: list[_Kept] = field(default_factory=list["_Kept"])
 
     def __iter__(self) -> Iterator[_Kept]:
         for row in self.rows:
+            _check(self.stream_id, row, int, int, int, float)
             self.seen.append(_Kept(*row))
             yield self.seen[-1]
 
@@ -131,41 +149,38 @@ class _Kept:
     time: float
 
 
-def _trim(
-    db: sqlite3.Connection, key: int, retention: Retention, now: float, *, count: int, size: int
-) -> tuple[int, int]:
+def _trim(db: sqlite3.Connection, row: Row, now: float) -> tuple[int, int]:
     """Remove what retention does not ask for; return the count and the size of what is left."""
-    oldest = _Oldest(
-        db.execute(
-            "SELECT last_seq, count, size, time FROM batch WHERE stream = ? ORDER BY last_seq",
-            (key,),
-        )
-    )
-    gone = oldest.seen[: retention.excess(oldest, count, size, now)]
+    query = "SELECT last_seq, count, size, time FROM batch WHERE stream = ? ORDER BY last_seq"
+    with closing(db.execute(query, (row.key,))) as found:
+        oldest = _Oldest(row.stream_id, found)
+        excess = row.sentinel.retention.excess(oldest, row.count, row.size, now)
+    gone = oldest.seen[:excess]
     if gone:
         last = gone[-1].last_seq
-        db.execute("DELETE FROM batch WHERE stream = ? AND last_seq <= ?", (key, last))
-        db.execute("DELETE FROM published WHERE stream = ? AND seq <= ?", (key, last))
-    return count - sum(batch.count for batch in gone), size - sum(batch.size for batch in gone)
+        db.execute("DELETE FROM batch WHERE stream = ? AND last_seq <= ?", (row.key, last))
+        db.execute("DELETE FROM published WHERE stream = ? AND seq <= ?", (row.key, last))
+    count = row.count - sum(batch.count for batch in gone)
+    size = row.size - sum(batch.size for batch in gone)
+    return count, size
 
 
 def batches_after(db: sqlite3.Connection, row: Row, after: int, limit: int) -> list[Batch]:
     """Return the batches that a page after the seq `after` is cut from. Raises `BackendError`."""
-    found = db.execute(
-        "SELECT record, last_seq FROM batch WHERE stream = ? AND last_seq > ? ORDER BY last_seq",
-        (row.key, after),
-    )
+    query = "SELECT record, last_seq FROM batch WHERE stream = ? AND last_seq > ? ORDER BY last_seq"
     batches: list[Batch] = []
     size = 0
-    for record, last_seq in found:
-        try:
-            batches.append(decode_batch(record))
-        except ForeignData as error:
-            raise BackendError(f"foreign data in the log of {row.stream_id!r}: {error}") from error
-        size += batches[-1].size
-        first_seq = max(after + 1, batches[0].first_seq)
-        if size >= PAGE_BYTES or last_seq >= first_seq + limit - 1:
-            break
+    with closing(db.execute(query, (row.key, after))) as found:
+        for record, last_seq in found:
+            _check(row.stream_id, (record, last_seq), bytes, int)
+            try:
+                batches.append(decode_batch(record))
+            except ForeignData as error:
+                raise BackendError(f"foreign data at stream {row.stream_id!r}: {error}") from error
+            size += batches[-1].size
+            first_seq = max(after + 1, batches[0].first_seq)
+            if size >= PAGE_BYTES or last_seq >= first_seq + limit - 1:
+                break
     return batches
 
 
@@ -176,6 +191,9 @@ def page_after(db: sqlite3.Connection, stream_id: str, after: int, limit: int) -
     first = db.execute(
         "SELECT first_seq FROM batch WHERE stream = ? ORDER BY last_seq LIMIT 1", (row.key,)
     ).fetchone()
-    first_seq = sentinel.last_seq + 1 if first is None else first[0]
+    first_seq = sentinel.last_seq + 1
+    if first is not None:
+        _check(stream_id, first, int)
+        (first_seq,) = first
     events, offset = page_of(batches_after(db, row, after, limit), after, limit)
     return Page(sentinel, after, first_seq, events, offset if events else sentinel.characters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
@@ -30,7 +30,6 @@ from resumable_core import (
     Interrupted,
     Observe,
     Sentinel,
-    StreamError,
     decide,
 )
 from resumable_io._feed import FEED_ITEMS
@@ -63,9 +62,14 @@ class Job:
     answer: Effect | Exception = Effect(ABSENT)  # noqa: RUF009 - nothing can change it
 
     def fail(self, error: BaseException | None) -> None:
-        """Answer that nobody knows what became of it, because of `error`."""
-        kind = type(error) if isinstance(error, BackendError) else BackendUnavailable
-        self.answer = kind(str(error or "the file was closed before it was this change's turn"))
+        """Answer that its turn ended with `error`, or never came."""
+        match error:
+            case BackendError():
+                self.answer = type(error)(str(error))
+            case Exception():
+                self.answer = BackendError(f"nothing could be written: {error!r}")
+            case _:
+                self.answer = BackendUnavailable("the file was closed before this change's turn")
         self.answer.__cause__ = error
         self.done.set()
 
@@ -92,8 +96,9 @@ class Writer:
     def turn(self, jobs: Sequence[Job]) -> Sequence[News]:
         """Do the jobs, and return what is to be told, in this order.
 
-        Without jobs it only looks for what others have done. Raises `BackendError`: all or nothing
-        was done then, and the next turn interrupts every feed.
+        Without jobs it only looks for what others have done. What goes wrong in one job is its
+        answer. Raises `BackendError`: all or nothing was done then, and the next turn interrupts
+        every feed.
         """
         asked = time.monotonic()
         writes = any(not isinstance(job.task, Follow) for job in jobs)
@@ -106,7 +111,8 @@ class Writer:
                     news = self._look()
                     number, changes = self._number + 1, self._db.total_changes
                     for job in jobs:
-                        news += self._do(job, number)
+                        job.answer, told = self._do(job.stream_id, job.task, number)
+                        news += told
                     if writes:
                         news += self._sweep(number)
                     if self._db.total_changes != changes:
@@ -118,20 +124,35 @@ class Writer:
             self._told = dict.fromkeys(self._told)
             raise
 
-    def _do(self, job: Job, number: int) -> list[News]:
+    def _do(
+        self, stream_id: str, task: Change | Follow, number: int
+    ) -> tuple[Effect | Exception, list[News]]:
+        """Return the answer to a task, and what is to be told; an error undoes this task alone."""
+        answer: Effect | Exception
+        self._db.execute("SAVEPOINT task")
         try:
-            match job.task:
-                case Follow.BEGIN:
-                    if job.stream_id not in self._told:
-                        self._told[job.stream_id] = load(self._db, job.stream_id).sentinel
-                case Follow.END:
-                    self._told.pop(job.stream_id, None)
-                case change:
-                    job.answer, news = self._apply(job.stream_id, change, number)
-                    return news
-        except (StreamError, BackendError) as error:
-            job.answer = error
-        return []
+            with errors_of(self._path):
+                answer, news = self._answer(stream_id, task, number)
+        except Exception as error:
+            if not self._db.in_transaction:  # SQLite itself has undone the whole turn
+                raise
+            self._db.execute("ROLLBACK TO task")
+            answer, news = error, []
+        self._db.execute("RELEASE task")
+        return answer, news
+
+    def _answer(
+        self, stream_id: str, task: Change | Follow, number: int
+    ) -> tuple[Effect, list[News]]:
+        match task:
+            case Follow.BEGIN:
+                if stream_id not in self._told:
+                    self._told[stream_id] = load(self._db, stream_id).sentinel
+            case Follow.END:
+                self._told.pop(stream_id, None)
+            case change:
+                return self._apply(stream_id, change, number)
+        return Effect(ABSENT), []
 
     def _sweep(self, number: int) -> list[News]:
         """Forget some of what has expired."""
@@ -141,8 +162,8 @@ class Writer:
             (self._clock.now(), SWEEP),
         )
         for (stream_id,) in expired.fetchall():
-            with suppress(BackendError):  # it is told to those who ask for that stream
-                news += self._apply(stream_id, Expire(), number)[1]
+            # What goes wrong is told to those who ask for that stream.
+            news += self._do(stream_id, Expire(), number)[1]
         return news
 
     def _apply(self, stream_id: str, change: Change, number: int) -> tuple[Effect, list[News]]:
@@ -176,16 +197,24 @@ class Writer:
         if version == self._version:
             return []
         news: list[News] = []
-        changed = self._db.execute(
-            f"SELECT {COLUMNS} FROM stream WHERE changed > ? ORDER BY changed",  # noqa: S608
-            (self._number,),
-        )
-        for found in changed:
-            if found[0] in self._told:
-                news += ((found[0], item) for item in self._since_told(found))
-        self._number = self._db.execute("SELECT number FROM turn").fetchone()[0]
+        query = f"SELECT {COLUMNS} FROM stream WHERE changed > ? ORDER BY changed"  # noqa: S608
+        with closing(self._db.execute(query, (self._number,))) as changed:
+            for found in changed:
+                if found[0] in self._told:
+                    news += ((found[0], item) for item in self._since_told(found))
+        self._number = self._last_turn()
         self._version = version
         return news
+
+    def _last_turn(self) -> int:
+        match self._db.execute("SELECT number FROM turn").fetchone():
+            case (int(number),):
+                return number
+            case other:
+                raise BackendError(
+                    f"{self._path} has lost count of its turns: {other!r} in the table `turn`. "
+                    "Somebody else has changed it: restore it, or use a new file"
+                )
 
     def _since_told(self, found: tuple[Any, ...]) -> list[FeedItem]:
         """Return what has happened to a stream; where that can't be said, that it can't."""

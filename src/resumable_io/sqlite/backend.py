@@ -28,7 +28,6 @@ from anyio import (
 
 from resumable_core import (
     Appended,
-    BackendError,
     Change,
     Effect,
     EventId,
@@ -207,7 +206,7 @@ class SQLiteBackend(Backend):
             except BaseException as error:
                 for job in jobs:
                     job.fail(error)
-                if not isinstance(error, BackendError):
+                if not isinstance(error, Exception):
                     raise
             else:
                 for stream_id, item in news:
@@ -230,16 +229,19 @@ class SQLiteBackend(Backend):
             db = self._idle.pop() if self._idle else open_file(self._path, self._timeout)
             try:
                 with transaction(db, "DEFERRED"):
-                    return question(db)
-            finally:
-                self._idle.append(db)
+                    answer = question(db)
+            except BaseException:
+                db.close()  # something may hold it at what it has read
+                raise
+            self._idle.append(db)
+            return answer
 
     async def _known_after(self, stream_id: str) -> Sequence[tuple[str, Sentinel]]:
         now = self._clock.now()
         query = f"SELECT {COLUMNS} FROM stream WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"  # noqa: S608
 
         def rows(db: sqlite3.Connection) -> Sequence[Row]:
-            found = db.execute(query, (stream_id, now, SCAN_PAGE))
+            found = db.execute(query, (stream_id, now, SCAN_PAGE)).fetchall()
             return [read_row(each) for each in found]
 
         return [(row.stream_id, row.sentinel) for row in await self._ask(rows)]

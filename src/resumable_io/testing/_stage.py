@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, overload
 
 from resumable_core import (
     ABSENT,
@@ -150,10 +150,11 @@ async def expect_refusal(call: Awaitable[object], refusal: type[StreamError]) ->
     raise AssertionError(f"expected {refusal.__name__}, got {answer!r}")
 
 
-T_timed = TypeVar("T_timed", Sentinel, Page)
-
-
-def timeless(thing: T_timed) -> T_timed:
+@overload
+def timeless(thing: Sentinel) -> Sentinel: ...
+@overload
+def timeless(thing: Page) -> Page: ...
+def timeless(thing: Sentinel | Page) -> Sentinel | Page:
     """Return a sentinel, or a page, without what each store has of its own: clock and memory."""
     if isinstance(thing, Page):
         return replace(thing, sentinel=timeless(thing.sentinel))

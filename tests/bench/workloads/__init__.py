@@ -26,5 +26,6 @@ WORKLOADS: dict[int, Callable[[Setting], Workload]] = {
     8: wire.wire,
     9: starting.starting,
     10: growth.growth,
+    11: fan_out.channel,
 }
 """By number, which is the order in which they run."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.bench.model import Case, Contender, Goal, Measured, Of, Setting, Workload
-from tests.bench.workloads import fan_out, memory, redis_live
+from tests.bench.workloads import memory, redis_live
+from tests.bench.workloads.audience import Audience
 
 STEPS = (1, 10, 100)
 COST = "µs/event"
@@ -27,7 +28,7 @@ def growth(setting: Setting) -> Workload:
     def kinds(step: int) -> dict[str, tuple[Contender, str]]:
         at_once = memory.contenders(setting, base * step, 100, "ours")["ours"]
         redis = redis_live.Race(setting, 1, base // 5 * step).ours
-        audience = fan_out.Audience(setting, 100, base // 1000 * step, None)
+        audience = Audience(setting, 100, base // 1000 * step, None)
         return {
             f"memory, 1 → 1, {base * step:,}": (at_once, "events/s"),
             f"Redis, 1 → 1, {base // 5 * step:,}": (redis, "events/s"),

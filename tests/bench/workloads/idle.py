@@ -92,7 +92,7 @@ async def ended_streams(count: int) -> dict:
 
 def idle(setting: Setting) -> Workload:
     """Return the workload."""
-    count = setting.scaled(10_000, 2000)
+    count = setting.scaled(10_000)
     run = setting.processes.run
 
     def subscriptions(streams: int) -> Measured:
@@ -111,9 +111,9 @@ def idle(setting: Setting) -> Workload:
         7,
         "Memory of what waits, and of what is kept",
         (
-            Case(of_one, {"ours": lambda: subscriptions(1)}),
-            Case(of_each, {"ours": lambda: subscriptions(count)}),
-            Case(ended, {"ours": lambda: Measured(run(ended_streams, count=count))}),
+            Case(of_one, {"ours": lambda: subscriptions(1)}, rounds=2),
+            Case(of_each, {"ours": lambda: subscriptions(count)}, rounds=2),
+            Case(ended, {"ours": lambda: Measured(run(ended_streams, count=count))}, rounds=2),
         ),
         (
             *(

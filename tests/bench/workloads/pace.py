@@ -163,7 +163,7 @@ def case(setting: Setting, name: str, streams: int, seconds: int, *names: str) -
 
 def pace(setting: Setting) -> Workload:
     """Return the workload."""
-    many, few, seconds = setting.scaled(500), setting.scaled(80, 20), setting.scaled(30)
+    many, few, seconds = setting.scaled(500), setting.scaled(80, 20), setting.scaled(30, 2)
     usual, small = f"{many} streams × {RATE}/s, {seconds} s", f"{few} streams × {RATE}/s"
     hop = f"1 stream × {RATE}/s: the bare hop"
     return Workload(
@@ -171,8 +171,8 @@ def pace(setting: Setting) -> Workload:
         "Pace of real life, through Redis",
         (
             case(setting, usual, many, seconds, "ours", "floor", "resumable-sse"),
-            case(setting, small, few, setting.scaled(10, 3), "ours", "floor", "resumable-sse"),
-            case(setting, hop, 1, setting.scaled(10, 3), "ours", "floor"),
+            case(setting, small, few, setting.scaled(10, 1), "ours", "floor", "resumable-sse"),
+            case(setting, hop, 1, setting.scaled(10, 1), "ours", "floor"),
         ),
         tuple(
             Goal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.bench.check import text_of
 
@@ -52,28 +53,29 @@ async def produce(url: str, slots: int):
 
     tally = Tally()
 
-    async def source(slot, turn):
-        for index in range(length(slot, turn)):
-            yield text_of(index, slot)
-            tally.events += 1
-            await asyncio.sleep(random.uniform(0.5, 1.5) / RATE)
+    async def source(slot, turn, ended):
+        try:
+            for index in range(length(slot, turn)):
+                yield text_of(index, slot)
+                tally.events += 1
+                await asyncio.sleep(random.uniform(0.5, 1.5) / RATE)
+        finally:
+            ended.set()
 
     async def run(streams, slot):
-        turn = 0
+        turn, ended = 0, asyncio.Event()
         while True:
             try:
                 # A claim whose reply was lost is taken over, when its lease has run out.
-                subscription = await streams.start(
-                    f"{slot}-{turn}", lambda turn=turn: source(slot, turn), on_lost="restart"
-                )
+                make = partial(source, slot, turn, ended)
+                await streams.start(f"{slot}-{turn}", make, on_lost="restart")
             except (BackendUnavailable, StreamExists):
                 tally.retries += 1
                 await asyncio.sleep(1)
                 continue
-            async for _ in subscription:
-                pass
+            await ended.wait()
             tally.streams += 1
-            turn += 1
+            turn, ended = turn + 1, asyncio.Event()
 
     async with Streams(url, retention=Retention(keep=120), grace=0) as streams:
         tasks = [asyncio.create_task(run(streams, slot)) for slot in range(slots)]

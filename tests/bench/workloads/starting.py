@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from statistics import median
 from tests.bench.model import Case, Goal, Measured, Of, Setting, Workload
 
 IMPORT = "import time; t = time.perf_counter(); import {0}; print(time.perf_counter() - t)"
-TIMES = 5
+COMPILED = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+"""Modules are compiled once, as an installed package is, whatever is set here."""
 
 PEERS = {
     "resumable-sse": "resumable_sse.factory",
@@ -24,19 +26,19 @@ PEERS = {
 """What their users import."""
 
 
-def import_ms(modules: list[str]) -> dict:
+def import_ms(modules: list[str], times: int) -> dict:
     """Return how long it takes to import each of some modules, in processes of their own."""
-    return {f"{module} ms": median(_once(module) for _ in range(TIMES)) for module in modules}
+    return {f"{module} ms": median(_once(module) for _ in range(times)) for module in modules}
 
 
 def _once(module: str) -> float:
     command = [sys.executable, "-c", IMPORT.format(module)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=COMPILED)
     return 1000 * float(done.stdout)
 
 
-def ours() -> dict:
-    said = import_ms(["resumable_core", "resumable_io", "anyio"])
+def ours(times: int) -> dict:
+    said = import_ms(["resumable_core", "resumable_io", "anyio"], times)
     allowed = said["resumable_core ms"] + 1.5 * said["anyio ms"]
     return said | {"resumable_io, of what it may take": said["resumable_io ms"] / allowed}
 
@@ -45,7 +47,7 @@ def demo() -> dict:
     """Start the demo, ask it something, and wait for the first event."""
     command = [sys.executable, "-m", "resumable_io", "demo", "--port", "0", "--rate", "0"]
     began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=COMPILED) as running:
         try:
             url = _url_told_by(running)
             told = time.monotonic()
@@ -75,6 +77,7 @@ def starting(setting: Setting) -> Workload:
     def contender(part, **options):
         return lambda: Measured(setting.processes.run(part, **options))
 
+    times = setting.scaled(5, 1)
     case, may = "import", "resumable_io, of what it may take"
     return Workload(
         9,
@@ -83,9 +86,9 @@ def starting(setting: Setting) -> Workload:
             Case(
                 case,
                 {
-                    "ours": contender(ours),
+                    "ours": contender(ours, times=times),
                     **{
-                        name: contender(import_ms, peer=True, modules=[module])
+                        name: contender(import_ms, peer=True, modules=[module], times=times)
                         for name, module in PEERS.items()
                     },
                 },

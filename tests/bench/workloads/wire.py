@@ -155,7 +155,7 @@ def wire(setting: Setting) -> Workload:
 
         return measure
 
-    small, large = 10_000, 1_000_000
+    small, large = 10_000, setting.scaled(1_000_000)
     sizes = {size: f"decode one event of {size:,} bytes, byte by byte" for size in (small, large)}
     per_second, per_byte = "events/s", "ns/byte"
     return Workload(

@@ -27,6 +27,7 @@ from resumable_io.ai_sdk import (
 )
 from resumable_io.asgi import drain_on_sigterm
 from resumable_io.starlette import UIMessageStreamResponse, exception_handlers
+from tests.servers.apps.broken_line import BrokenLine
 
 WORDS = [f"{n}: grüße, 東京 👩‍🚀 " for n in range(40)]
 
@@ -46,24 +47,8 @@ async def lifespan(app):
 app = FastAPI(lifespan=lifespan, exception_handlers=exception_handlers)
 
 
-class BrokenLine(UIMessageStreamResponse):
-    """A response over a line that breaks after so many bytes."""
-
-    budget = sys.maxsize
-
-    async def __call__(self, scope, receive, send):
-        budget = self.budget
-
-        async def send_within_budget(message):
-            nonlocal budget
-            body = message.get("body", b"")
-            if len(body) > budget:
-                await send(message | {"body": body[:budget], "more_body": True})
-                raise OSError  # as a server does when the client is gone
-            budget -= len(body)
-            await send(message)
-
-        await super().__call__(scope, receive, send_within_budget)
+class BrokenResponse(BrokenLine, UIMessageStreamResponse):
+    pass
 
 
 async def story():
@@ -150,13 +135,13 @@ async def chat(request: Request) -> Response:
         await start_answer(streams, chat_id, source(kind, chat_id))
     return within_budget(
         request,
-        BrokenLine(streams, chat_id, heartbeat=0.1, headers={"x-workflow-run-id": chat_id}),
+        BrokenResponse(streams, chat_id, heartbeat=0.1, headers={"x-workflow-run-id": chat_id}),
     )
 
 
 @app.get("/api/chat/{chat_id}/stream")
 async def resume(request: Request, chat_id: str) -> Response:
-    return within_budget(request, BrokenLine(streams, chat_id, heartbeat=0.1))
+    return within_budget(request, BrokenResponse(streams, chat_id, heartbeat=0.1))
 
 
 @app.post("/chats/{chat_id}/give")

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from resumable_io import Message, Retention, SourceError, Streams
 from resumable_io.asgi import drain_on_sigterm
 from resumable_io.starlette import EventStreamResponse, exception_handlers
+from tests.servers.apps.broken_line import BrokenLine
 
 PIECES = [f"{n}: grüße,\n東京 👩‍🚀 " for n in range(60)]
 
@@ -19,22 +20,8 @@ trimming = Streams(retention=Retention(count=5))
 requests = {}
 
 
-class BrokenLine(EventStreamResponse):
-    """An event stream over a line that breaks after so many bytes."""
-
-    async def __call__(self, scope, receive, send):
-        budget = self.budget
-
-        async def send_within_budget(message):
-            nonlocal budget
-            body = message.get("body", b"")
-            if len(body) > budget:
-                await send(message | {"body": body[:budget], "more_body": True})
-                raise OSError  # as a server does when the client is gone
-            budget -= len(body)
-            await send(message)
-
-        await super().__call__(scope, receive, send_within_budget)
+class BrokenResponse(BrokenLine, EventStreamResponse):
+    pass
 
 
 @asynccontextmanager
@@ -80,7 +67,7 @@ async def answer(request):
     seen.append([request.method, request.headers.get("last-event-id"), await text_of(request)])
     cuts = [int(cut) for cut in request.query_params.get("cuts", "").split(",") if cut]
     source = SOURCES[request.query_params.get("kind", "story")]
-    response = BrokenLine(streams, answer_id, source, retry=50)
+    response = BrokenResponse(streams, answer_id, source, retry=50)
     response.budget = cuts[len(seen) - 1] if len(seen) <= len(cuts) else sys.maxsize
     return response
 

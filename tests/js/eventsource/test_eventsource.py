@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.js.eventsource.dropping_app import BUDGETS, PIECES
+from tests.servers.apps.dropping_app import BUDGETS, PIECES
 from tests.servers.serving import serving, watched
 
 LISTEN = Path(__file__).with_name("listen.mjs")
@@ -13,7 +13,7 @@ LISTEN = Path(__file__).with_name("listen.mjs")
 
 @pytest.fixture(scope="module")
 def shared_server():
-    with serving("uvicorn", "tests.js.eventsource.dropping_app") as server:
+    with serving("uvicorn", "tests.servers.apps.dropping_app") as server:
         yield server
 
 

@@ -1,8 +1,20 @@
-"""The FastAPI app behind a middleware that relays responses: Starlette's BaseHTTPMiddleware."""
+"""The FastAPI app behind middlewares that relay responses, one inside of the other: Starlette's
+BaseHTTPMiddleware twice, and one that compresses between them.
+"""
+
+from starlette.middleware.gzip import GZipMiddleware
 
 from tests.servers.apps.fastapi_app import app, streams
 
 __all__ = ["app", "streams"]
+
+
+@app.middleware("http")
+async def relay(request, call_next):
+    return await call_next(request)
+
+
+app.add_middleware(GZipMiddleware)
 
 
 @app.middleware("http")

@@ -43,7 +43,7 @@ from resumable_core import (
 )
 from resumable_core.testing.changes import append, copy_of, pauses
 from resumable_core.testing.model import Model, code_points
-from resumable_core.testing.strategies import messages, notices, retentions
+from resumable_core.testing.strategies import messages, notices, retentions, texts
 
 LEASE: Final = 10.0
 LIMITS: Final = [1, 2, 3, 7, PAGE_EVENTS]
@@ -202,7 +202,7 @@ class LogMachine(RuleBasedStateMachine):
     def finish(self, outcome: Outcome, lack: int, error: str | None) -> None:
         self.do(Finish(self.model.epoch, outcome, self.model.last_seq + lack, error))
 
-    @rule(reason=notices())
+    @rule(reason=st.none() | texts())
     def stop(self, reason: str | None) -> None:
         self.do(Stop(reason))
 

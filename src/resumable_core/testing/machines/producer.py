@@ -218,12 +218,14 @@ class ProducerMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         """Law 8."""
-        held = [message.size for message in self.machine._run._messages]
-        assert len(held) <= 2 * LIMITS.buffer_count
-        assert sum(held) <= 2 * LIMITS.buffer_bytes + LIMITS.message_bytes
-        kept = held[: max(0, self.machine._run.acked - self.machine._run.before)]
-        assert self.machine._run._kept_bytes == sum(kept)
-        assert self.machine._run.unacked_bytes == sum(held) - sum(kept)
+        run = self.machine._run
+        kept = [message.size for message in run._kept]
+        unacked = [message.size for message in run._unacked]
+        assert len(kept) == max(0, run.acked - run.before)
+        assert len(kept) + len(unacked) <= 2 * LIMITS.buffer_count
+        assert sum(kept) + sum(unacked) <= 2 * LIMITS.buffer_bytes + LIMITS.message_bytes
+        assert run._kept_bytes == sum(kept)
+        assert run.unacked_bytes == sum(unacked)
 
     @invariant()
     def deadlines_are_right(self) -> None:

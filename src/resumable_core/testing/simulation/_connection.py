@@ -30,6 +30,7 @@ from resumable_core import (
     StreamError,
     StreamNotFound,
 )
+from resumable_core.testing.worlds.cursor import hand_in
 
 from ._laws import LawBroken, is_part_of, require
 from ._script import LEASE
@@ -116,7 +117,7 @@ class Connection:
         """Tell the client what the cursor makes of a page; return whether to read on at once."""
         cursor, before = self.cursor, self.cursor.id
         try:
-            records = cursor.read(page, self.process.now)
+            records = hand_in(cursor, page, self.process.now)
         except StreamNotFound:
             require(not page.sentinel.known, 2, "a stream was not found that is there")
             self.client.not_found()

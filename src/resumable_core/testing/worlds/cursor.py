@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -225,6 +226,18 @@ def assert_lawful(records: Sequence[Record]) -> None:
                 pass  # an end that comes first, or after a reset
 
 
+def hand_in(cursor: Cursor, page: Page, now: float) -> Sequence[Record]:
+    """Let a cursor read a page, and see that where it may just follow, that is the same."""
+    short = copy(cursor)
+    followed = short.follow(page)
+    start = cursor.after
+    records = cursor.read(page, now)
+    if short.after != start:
+        assert followed == records
+        assert vars(short) == vars(cursor)
+    return records
+
+
 class Consumer:
     """Drive a cursor until it has to wait, as its docstring says."""
 
@@ -253,7 +266,7 @@ class Consumer:
             page = self.stream.log.read(
                 cursor.after, self.stream.now, limit=self.limit, connected_for=0.0
             )
-        records = cursor.read(page, self.stream.now)
+        records = hand_in(cursor, page, self.stream.now)
         self.records += records
         return records
 

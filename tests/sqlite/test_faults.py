@@ -1,0 +1,244 @@
+"""What goes wrong in one call, or in one row, is told to whoever asked, and to nobody else."""
+
+import pytest
+from anyio import create_task_group, fail_after
+
+from resumable_core import (
+    BackendError,
+    BackendUnavailable,
+    Claim,
+    Finish,
+    Interrupted,
+    InvalidInput,
+    Message,
+    Outcome,
+    Publication,
+    Publish,
+    Renew,
+    Retention,
+)
+from resumable_core.testing import append
+from tests.sqlite.files import looking_into, read, started
+
+WHOLE = ["one", "two", "three"]
+
+
+def publish(epoch):
+    return Publish(epoch, (Publication(Message("one"), "key"),), Retention())
+
+
+def broken():
+    """Make a claim that cannot be decided on: its metadata is no JSON any more."""
+    metadata = {}
+    claim = Claim("a", 1.0, metadata=metadata)
+    metadata["owner"] = {1, 2}
+    return claim
+
+
+async def works(backend, stream_id):
+    """Check that others are served, and that what was acknowledged is there at once."""
+    await started(backend, stream_id, *WHOLE)
+    assert [event.data for event in (await read(backend, stream_id)).events] == WHOLE
+
+
+def counting(turn, sizes):
+    """Note how many jobs are done in each turn."""
+
+    def counted(jobs):
+        sizes.append(len(jobs))
+        return turn(jobs)
+
+    return counted
+
+
+# Calls
+
+
+async def test_a_call_that_breaks_down_is_told_so_alone(open_backend):
+    """Whatever is written at once with it is kept."""
+    async with open_backend() as backend:
+        sizes = []
+        backend._writer.turn = counting(backend._writer.turn, sizes)
+
+        async def breaks_down(stream_id):
+            with pytest.raises(InvalidInput, match="JSON"):
+                await backend.apply(stream_id, broken())
+
+        async with create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(breaks_down, f"x-{number}")
+                tasks.start_soon(works, backend, f"y-{number}")
+        assert max(sizes) > 2
+        assert len([each async for each in backend.scan()]) == 20
+
+
+@pytest.mark.parametrize("undone", ["FAIL", "ABORT", "ROLLBACK"])
+async def test_a_call_that_breaks_down_leaves_nothing_behind(path, open_backend, undone):
+    """Although it had cleared the log already, and also when SQLite undoes the whole turn."""
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+        await backend.apply("x", Finish("a", Outcome.FAILED, 3))
+        before = await read(backend, "x")
+        with looking_into(path) as db, db:
+            db.execute(
+                "CREATE TRIGGER refusing BEFORE UPDATE ON stream WHEN OLD.id = 'x' "
+                f"BEGIN SELECT RAISE({undone}, 'not today'); END"
+            )
+        with pytest.raises(BackendError, match="not today"):
+            await backend.apply("x", Claim("b", 1.0, replaces="a"))
+        assert await read(backend, "x") == before
+        await works(backend, "y")
+
+
+async def test_a_turn_that_breaks_down_is_told_to_who_shared_it(open_backend):
+    async with open_backend() as backend, backend.follow("y", events=True):
+
+        def breaks_down(jobs):
+            raise RuntimeError("no turn today")
+
+        turn, backend._writer.turn = backend._writer.turn, breaks_down
+        with pytest.raises(BackendError, match="no turn today") as told:
+            await backend.apply("x", Claim("a", 1.0))
+        assert not isinstance(told.value, BackendUnavailable)  # it would only happen again
+        backend._writer.turn = turn
+        await works(backend, "y")
+
+
+# Rows
+
+STREAM = [
+    "sentinel = x'00'",
+    "sentinel = 'text'",
+    "sentinel = 5",
+    "lease_until = 'x'",
+    "expires_at = 'x'",
+    "count = 'x'",
+    "size = x'00'",
+]
+BATCH = ["record = x'00'", "record = 'text'", "record = 5", "first_seq = 'x'", "last_seq = 'x'"]
+KEPT = ["last_seq = 'x'", "count = 'x'", "size = 'x'", "time = 'x'"]
+
+
+@pytest.mark.parametrize("column", STREAM)
+async def test_a_foreign_stream_is_told_to_who_asks_for_it(path, open_backend, column):
+    """Also by whoever opens the file anew, and although it has expired."""
+    async with open_backend() as backend:
+        for stream_id in "cxy":
+            await started(backend, stream_id, *WHOLE)
+        await backend.publish("channel", publish("a"))
+    with looking_into(path) as db, db:
+        db.execute(f"UPDATE stream SET {column} WHERE id IN ('x', 'channel')")
+    async with open_backend() as backend, backend.follow("c", events=True):
+        for call in (
+            read(backend, "x"),
+            backend.apply("x", Renew("a")),
+            backend.follow("x", events=True).__aenter__(),
+        ):
+            with pytest.raises(BackendError, match="foreign data at stream 'x'"):
+                await call
+        with pytest.raises(BackendError, match="foreign data at stream 'channel'"):
+            await backend.publish("channel", publish("b"))
+        assert len((await read(backend, "c")).events) == 3
+        await backend.apply("c", Renew("a"))
+        await works(backend, "z")
+
+
+async def test_a_foreign_stream_that_has_expired_is_left_alone(path, open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+    with looking_into(path) as db, db:
+        db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0")
+    async with open_backend() as backend:
+        await works(backend, "y")
+
+
+@pytest.mark.parametrize("column", BATCH)
+async def test_a_foreign_batch_is_told_to_who_reads_it(path, open_backend, column):
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+        with looking_into(path) as db, db:
+            db.execute(f"UPDATE batch SET {column}")
+        with pytest.raises(BackendError, match="foreign data at stream 'x'"):
+            await read(backend, "x")
+        await works(backend, "y")
+
+
+@pytest.mark.parametrize("column", KEPT)
+async def test_a_foreign_batch_is_told_to_who_would_remove_it(path, open_backend, column):
+    async with open_backend() as backend:
+        await started(backend, "x", "one", count=1)
+        with looking_into(path) as db, db:
+            db.execute(f"UPDATE batch SET {column}")
+            before = db.execute("SELECT * FROM stream, batch").fetchall()
+        with pytest.raises(BackendError, match="foreign data at stream 'x'"):
+            await backend.apply("x", append("a", 2, [Message("two")]))
+        with looking_into(path) as db:
+            assert db.execute("SELECT * FROM stream, batch").fetchall() == before
+        await works(backend, "y")
+
+
+async def test_a_foreign_key_is_told_to_who_publishes_with_it(path, open_backend):
+    async with open_backend() as backend:
+        await backend.publish("c", publish("a"))
+        with looking_into(path) as db, db:
+            db.execute("UPDATE published SET seq = 'x'")
+        with pytest.raises(BackendError, match="foreign data at stream 'c'"):
+            await backend.publish("c", publish("b"))
+        await works(backend, "y")
+
+
+async def test_a_foreign_stream_interrupts_its_followers(path, open_backend):
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+        async with backend.follow("x", events=True) as feed:
+            with looking_into(path) as db, db:
+                db.execute("UPDATE stream SET sentinel = 5, changed = 99")
+            with fail_after(10):
+                assert list(await feed.receive()) == [Interrupted()]
+            await works(backend, "y")
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM turn", "UPDATE turn SET number = 'x'"])
+async def test_a_file_that_has_lost_count_of_its_turns_says_so(path, open_backend, change):
+    """Nobody can write to it; reading goes on."""
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+    with looking_into(path) as db, db:
+        db.execute(change)
+    async with open_backend() as backend:
+        for _ in range(2):
+            with pytest.raises(BackendError, match=r"streams\.db has lost") as told:
+                await backend.apply("x", Renew("a"))
+            assert not isinstance(told.value, BackendUnavailable)
+            assert len((await read(backend, "x")).events) == 3
+
+
+@pytest.mark.parametrize(
+    "column", ["sentinel = x'00'", "id = x'ffff'", "id = CAST(x'ffff' AS TEXT)"]
+)
+async def test_a_scan_that_fails_hides_nothing_from_others(path, open_backend, column):
+    """What is acknowledged afterwards is found by those who read where the scan has read."""
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE)
+        with looking_into(path) as db, db:
+            db.execute(f"UPDATE stream SET {column}")
+        told = []
+        for number in range(5):
+            with pytest.raises(BackendError) as error:
+                [each async for each in backend.scan()]
+            assert not isinstance(error.value, BackendUnavailable)
+            told.append(error)  # and with it whatever its traceback refers to
+            await works(backend, f"y-{number}")
+
+
+@pytest.mark.parametrize("table", ["stream", "batch", "published", "turn"])
+async def test_a_table_that_is_missing_is_no_outage(path, open_backend, table):
+    """Nobody is to try again."""
+    async with open_backend():
+        pass
+    with looking_into(path) as db, db:
+        db.execute(f"DROP TABLE {table}")
+    async with open_backend() as backend:
+        with pytest.raises(BackendError, match=rf"streams\.db .*no such table: {table}") as told:
+            await backend.publish("c", publish("a"))
+        assert not isinstance(told.value, BackendUnavailable)

@@ -51,15 +51,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
     parser.add_argument("--rounds", type=int, help="rounds of each case (5; quick: 1)")
     parser.add_argument("--only", type=int, nargs="+", help="workloads, by number (all)")
-    parser.add_argument(
-        "--limit", type=float, help="seconds for one case (60; quick: 15, of a peer 5)"
-    )
+    parser.add_argument("--limit", type=float, help="seconds for one case (60; quick: of a peer 5)")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write")
     parser.add_argument("--draw", type=Path, help="measure nothing, but draw plots of this JSON")
     parser.add_argument("--folder", type=Path, help="for files of the stores (temporary)")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.limit = options.limit or (15 if options.quick else 60)
+    options.limit = options.limit or 60
     options.limit_of_peers = min(options.limit, 5) if options.quick else options.limit
     return options
 

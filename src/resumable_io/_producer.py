@@ -182,6 +182,8 @@ class ProducerDriver:
             await self._progress.wait()
 
     async def _pump(self, source: Source, threads: CapacityLimiter) -> None:
+        outcome: Outcome = Outcome.DONE
+        reason: str | None = None
         with self._source_scope:
             try:
                 history = await self._history() if wants_history(source) else None
@@ -191,13 +193,13 @@ class ProducerDriver:
                         if not self._offer(message):
                             await self.send(message)
             except BaseException as error:
-                if not is_fault(error) or current_effective_deadline() == -math.inf:
+                if not is_fault(error) or (_cancelled() and not isinstance(error, Exception)):
                     raise  # this task is cancelled, or the program is to end
-                if self._machine.source_wanted:
+                if not isinstance(error, Fenced):
                     logger.exception("the source of stream %r failed", self.stream_id)
-                    self.end(Outcome.FAILED, safe_reason(error))
-            else:
-                self.end(Outcome.DONE)
+                outcome, reason = Outcome.FAILED, safe_reason(error)
+            if not _cancelled():  # else what it says of its end is of no weight
+                self.end(outcome, reason)
 
     async def _history(self) -> Sequence[Event]:
         events: list[Event] = []
@@ -304,3 +306,7 @@ class ProducerDriver:
         if machine.error is not None:
             return machine.error
         return Fenced(f"the stream has ended as {machine.outcome}: {machine.reason}")
+
+
+def _cancelled() -> bool:
+    return current_effective_deadline() == -math.inf

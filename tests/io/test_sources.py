@@ -16,6 +16,7 @@ from anyio import (
     create_task_group,
     current_time,
     fail_after,
+    get_cancelled_exc_class,
     sleep,
     sleep_forever,
     to_thread,
@@ -25,7 +26,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import Append, Message, Outcome, ProducerLimits
+from resumable_core import Append, Message, Observe, Outcome, ProducerLimits
 from resumable_io import (
     Fenced,
     InvalidInput,
@@ -765,6 +766,56 @@ class Full(MemoryBackend):
         while self.full and isinstance(change, Append):  # noqa: ASYNC110 - in virtual time
             await sleep(0.1)
         return await super().apply(stream_id, change)
+
+
+async def stubborn():
+    """Yields once more after it was cancelled, as what was about to yield anyway may."""
+    yield "one"
+    with suppress(get_cancelled_exc_class()):
+        await sleep_forever()
+    yield "two"
+
+
+async def clumsy():
+    """Fails while it cleans up."""
+    try:
+        yield "one"
+        await sleep_forever()
+    finally:
+        raise LookupError("a secret")
+
+
+@pytest.mark.parametrize("how", ["stop", "delete", "leave"])
+@pytest.mark.parametrize(("source", "logged"), [(stubborn, []), (clumsy, [LookupError])])
+async def test_what_a_source_does_after_its_end_changes_nothing(source, logged, how, caplog):
+    """Neither that end, nor any other stream; a failure there is logged as the source's own."""
+    other = Script("before")
+    backend = MemoryBackend()
+    async with Streams(backend, grace=0) as streams:
+        subscription = await streams.start("x", source)
+        assert (await anext(subscription)).data == "one"
+        match how:
+            case "stop":
+                await streams.stop("x", "enough")
+            case "delete":
+                await streams.delete("x")
+        others = await streams.start("other", other)
+        assert (await anext(others)).data == "before"
+        if how != "leave":
+            while streams.statistics().producers > 1:
+                await checkpoint()
+            other.put("after")
+            other.end()
+            assert await data_of(others) == ["after"]
+    ends = {
+        "stop": (Outcome.STOPPED, "enough"),
+        "delete": (None, None),
+        "leave": (Outcome.LOST, "the producer was shut down"),
+    }
+    sentinel = await backend.apply("x", Observe(connected_for=0.0))
+    assert (sentinel.outcome, sentinel.error) == ends[how]
+    assert [type(record.exc_info[1]) for record in caplog.records] == logged
+    assert all("the source of stream 'x' failed" in each.message for each in caplog.records)
 
 
 @pytest.mark.virtual_time

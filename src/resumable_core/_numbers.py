@@ -15,14 +15,16 @@ def check_seconds(name: str, value: object, *, zero: bool = False, hint: str = "
 
     `zero` says that it may be 0, too; `hint` is added to what was expected.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):  # noqa: SIM102 - legible
-        if 0 < value <= MAX_SECONDS or (zero and value == 0):
-            return
-    least = "from 0 on" if zero else "above 0"
-    raise InvalidInput(
-        f"{name} is a finite number of seconds {least}, a hundred years at most{hint}; "
-        f"got {value!r:.80}"
-    )
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not (0 < value <= MAX_SECONDS or (zero and value == 0))
+    ):
+        least = "from 0 on" if zero else "above 0"
+        raise InvalidInput(
+            f"{name} is a finite number of seconds {least}, a hundred years at most{hint}; "
+            f"got {value!r:.80}"
+        )
 
 
 def check_count(name: str, value: object) -> None:

@@ -1,6 +1,6 @@
 """Streams in the memory of one process: `EventLog` behind wake-ups.
 
-A log that has ended for good is sealed: then it takes little more than its text.
+A log that has ended is sealed: then it takes little more than its text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from resumable_core import (
     Page,
     Publish,
     Sentinel,
-    State,
 )
 
 from ._feed import BufferedFeed
@@ -42,9 +41,6 @@ STREAM_OVERHEAD: Final = 2048
 
 KEPT_AFTER_EVICTION: Final = 0.9
 """Share of the limit down to which ended streams are evicted, so that one pass lasts a while."""
-
-_FINAL: Final = frozenset({State.DONE, State.FAILED, State.STOPPED})
-"""How a log ends to which nothing is added any more."""
 
 
 class MemoryBackend(Backend):
@@ -150,7 +146,7 @@ class MemoryBackend(Backend):
             size_before = 0
             if stream_id not in self._scheduled:
                 self._schedule(stream_id, log.sentinel.expires_at)
-        self._logs[stream_id] = SealedLog(log) if log.sentinel.state in _FINAL else log
+        self._logs[stream_id] = log if log.sentinel.outcome is None else SealedLog(log)
         self._bytes += _size(log) - size_before
 
     def _publish(self, stream_id: str, before: Sentinel, effect: Effect) -> None:

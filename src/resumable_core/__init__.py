@@ -114,7 +114,7 @@ from ._lineage import Lineage
 from ._listener import HandshakeListener, HandshakeStep
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
 from ._notices import read_notice
-from ._numbers import check_seconds
+from ._numbers import check_count, check_seconds
 from ._producer import (
     RENEWALS_PER_LEASE,
     Command,
@@ -260,6 +260,7 @@ __all__ = [
     "Verdict",
     "WriteCommand",
     "channel_log_id",
+    "check_count",
     "check_epoch",
     "check_name",
     "check_seconds",

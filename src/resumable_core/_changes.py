@@ -168,7 +168,13 @@ class Expire:
 
 @frozen
 class Delete:
-    """Remove the stream at once; a tombstone keeps its producer from restoring it."""
+    """Remove the stream at once; a tombstone keeps its producer from restoring it.
+
+    With an `epoch`, only what that claim has made: so a claim is taken back of which nobody knows
+    whether it was applied.
+    """
+
+    epoch: str | None = None
 
 
 @frozen

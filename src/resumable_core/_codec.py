@@ -75,11 +75,11 @@ def decode_batch(record: bytes) -> Batch:
             types,
             binary,
             to,
-        ) = json.loads(record)
+        ) = _load(record)
         if not (
             version == VERSION
             and _are(int, first_seq, offset, size, characters)
-            and _are(int | float, time)
+            and _are(_NUMBER, time)
             and _are(list, data, binary)
             and data
             and 1 <= first_seq <= MAX_SEQ - len(data)
@@ -152,7 +152,7 @@ def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> 
             error,
             metadata,
             store,
-        ) = json.loads(record)
+        ) = _load(record)
         epochs = tuple((name, first_seq) for name, first_seq in lineage)
         sentinel = Sentinel(
             State(state),
@@ -172,8 +172,8 @@ def decode_sentinel(record: bytes, *, lease_until: float, expires_at: float) -> 
             version == VERSION
             and _are(str, epoch, store)
             and _are(int, last_seq, characters, count, bytes_, *(first for _, first in epochs))
-            and _are(int | float, lease)
-            and _are(str | None, error)
+            and _are(_NUMBER, lease)
+            and _are(_TEXT_OR_NONE, error)
             and _are(dict, metadata)
             and 0 <= last_seq <= MAX_SEQ
             and 0 <= lease < math.inf
@@ -195,6 +195,10 @@ def _are(kind: type | UnionType, *values: object) -> bool:
     return True
 
 
+_NUMBER: Final = int | float
+_TEXT_OR_NONE: Final = str | None
+
+
 def _dump(record: tuple[Any, ...]) -> bytes:
     try:
         return _AS_IT_IS.encode(record).encode()
@@ -202,5 +206,14 @@ def _dump(record: tuple[Any, ...]) -> bytes:
         return _ESCAPED.encode(record).encode()
 
 
+def _load(record: bytes) -> Any:
+    text = record.decode()
+    loaded, end = _DECODER.raw_decode(text)
+    if end != len(text):
+        raise ValueError("something stands behind it")
+    return loaded
+
+
+_DECODER: Final = json.JSONDecoder()
 _AS_IT_IS: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ESCAPED: Final = json.JSONEncoder(separators=(",", ":"))

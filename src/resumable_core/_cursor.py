@@ -91,38 +91,34 @@ class Cursor:
         self._reader = reader
         self._lineage = Lineage()
         self._lease = 0.0
+        self._steady = False  # whether all was said up to the top, and nothing is amiss
         self._patience: float | None = None  # until when to wait for what the store has lost
         self._target: int | None = None  # code points to be passed over, while they are
         self._passed = 0  # code points of the stream before this place, until then
 
-    def follow(self, page: Page) -> Sequence[Event]:
-        """Return the events of a page of the window that simply go on from here, up to the top.
+    def follow(self, page: Page) -> Sequence[Event] | None:
+        """Return what is seen of a page of the window that simply goes on from here to the top.
 
-        Nothing where more than that is to be said: `read` says it. It would say the same of these,
+        None where more than that is to be said: `read` says it. It would say the same of these,
         but this is what happens for each event to each of thousands of consumers.
         """
-        events, top = page.events, page.sentinel.last_seq
         if (
-            not events
-            or self.from_log
-            or self.after != page.after
-            or self.after + len(events) != events[-1].id.seq
-            or events[-1].id.seq != top
-            or page.sentinel.outcome is not None
+            not page.goes_on
+            or page.after != self.after
             or page.sentinel.lineage is not self._lineage
-            or self._target is not None
-            or self.finished
+            or not self._steady
         ):
-            return ()
-        if self._reader is None:
+            return None
+        events, reader = page.events, self._reader
+        if reader is None:
             seen = events
-        elif self._reader.replay is not None and self._reader.replay < len(events):
-            return ()
+        elif reader.replay is not None and reader.replay < len(events):
+            return None
         else:
-            seen = page.seen_by(self._reader.recipients)
-        self._move(events[-1].id)
+            seen = page.seen_by(reader.recipients)
+        self.id = id = events[-1].id
+        self.after = id.seq
         self._lease = page.sentinel.lease
-        self._patience = self.deadline = None
         return seen
 
     def read(self, page: Page, now: float) -> Sequence[Record]:
@@ -136,6 +132,7 @@ class Cursor:
         if self.finished:
             return ()
         confirmed, self.from_log = self.from_log, False
+        self._steady = False
         self.deadline = None
         sentinel = page.sentinel
         if not sentinel.known:
@@ -211,6 +208,8 @@ class Cursor:
             self.finished = True
             id = sentinel.lineage.id_at(sentinel.last_seq)
             return (*records, End(id, sentinel.outcome, sentinel.error))
+        else:
+            self._steady = self._target is None
         return records
 
     def _advance(self, page: Page) -> Sequence[Record]:
@@ -240,7 +239,9 @@ class Cursor:
             self._passed = page.offset
             return ()
         self._target = None
-        reason = GapReason.TRIMMED if seq < page.first_seq else GapReason.LOST
+        # Of a log that was trimmed, the newest is left.
+        trimmed = seq < page.first_seq <= page.sentinel.last_seq
+        reason = GapReason.TRIMMED if trimmed else GapReason.LOST
         return (Gap(id, reason),)
 
     def _pass_over(self, event: Event) -> Sequence[Event]:

@@ -137,17 +137,18 @@ class Follower:
         Then they are to be read from the log, or, while not `ready`, to be waited for. As long as
         nothing changes, consumers at one place get the very same page.
         """
+        page = self._slices.get(after)
+        if page is not None:
+            return page
         first = self._top + 1 - len(self._window)
         if not self.ready or after < first - 1:
             return None
-        page = self._slices.get(after)
-        if page is None:
-            start = after + 1 - first
-            events = tuple(self._window[start : start + PAGE_EVENTS])
-            page = Page(self.sentinel, after, first, events=events)
-            if len(self._slices) >= SLICES:
-                self._slices.clear()
-            self._slices[after] = page
+        start = after + 1 - first
+        events = tuple(self._window[start : start + PAGE_EVENTS])
+        page = Page(self.sentinel, after, first, events=events)
+        if len(self._slices) >= SLICES:
+            self._slices.clear()
+        self._slices[after] = page
         return page
 
     # What the driver asks
@@ -155,8 +156,7 @@ class Follower:
     def next_fetch(self, now: float) -> Fetch | None:
         """Return the read to carry out, or None while there is none. One at a time."""
         if now >= self._outage_at:
-            self.given_up = True
-            self._changed()
+            self.give_up()
         if self._fetching or self._disconnected or now < self._fetch_at:
             return None
         self._fetching = True
@@ -220,6 +220,11 @@ class Follower:
         self._fetch_at = now + pause * (1 + jitter) / 2
         self._attempts += 1
 
+    def give_up(self) -> None:
+        """Take that it is of no use to ask: nobody is to wait, until a fetch is answered again."""
+        self.given_up = True
+        self._changed()
+
     def doubted(self, now: float) -> None:
         """Take that the store did not answer somebody else."""
         self.unreachable = True
@@ -269,25 +274,19 @@ class Follower:
 
     def _merge(self, batch: Batch, now: float) -> None:
         """Accept, drop or hold what was told of a batch, or ask the log about it."""
-        epoch = batch.epoch
-        if self._is_former(epoch):
-            return
-        if epoch == self.sentinel.epoch and batch.last_seq <= self._top:
-            return
-        if (
-            epoch == self.sentinel.epoch
-            and self.sentinel.growing
-            and batch.first_seq <= self._top + 1
-        ):
+        top, mine = self._top, self.sentinel
+        current = batch.epoch == mine.epoch
+        if current and mine.growing and batch.first_seq <= top + 1 <= batch.last_seq:
             self._told = True
-            known = self._top + 1 - batch.first_seq
+            known = top + 1 - batch.first_seq
             news = batch.events_from(known)
             self._extend(news, _size(news) if known else batch.size)
             self._changed()
             if not self._stale:
                 self._fetch_at = now + self._limits.check_interval
-            return
-        if self._fetching and len(self._pending) < self._limits.pending:
+        elif self._is_former(batch.epoch) or (current and batch.last_seq <= top):
+            pass
+        elif self._fetching and len(self._pending) < self._limits.pending:
             self._pending.append(batch)
         else:
             self._suspect(now)
@@ -341,7 +340,8 @@ class Follower:
         self._bytes += size
         if events:
             self._chunks.append((self._top, size))
-        self.sentinel = replace(self.sentinel, last_seq=self._top)
+        mine = self.sentinel
+        self.sentinel = mine.reaching(self._top, mine.characters, mine.lease_until, mine.expires_at)
         start, limits = self._top - len(self._window), self._limits
         end = start
         while self._top - end > limits.window_count or self._bytes > limits.window_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ._errors import BackendError, BackendFull
+from ._errors import BackendError
 
 FIRST_RETRY: Final = 0.05
 LONGEST_RETRY: Final = 2.0
@@ -22,8 +22,8 @@ class Lane:
         """Whether a command is under way."""
         self.asked = -math.inf
         """When the first command since the last answer was asked for."""
-        self.full: BackendFull | None = None
-        """Why the last command failed, if the store had no room."""
+        self.error: BackendError | None = None
+        """What the store has said of the last command, if that failed."""
         self._failures = 0  # since the last answer
 
     @property
@@ -40,12 +40,12 @@ class Lane:
     def answered(self) -> None:
         """Note an answer."""
         self.busy = False
-        self.full = None
+        self.error = None
         self._failures = 0
 
     def failed(self, now: float, jitter: float, longest: float, error: BackendError | None) -> None:
         """Note that no answer will come, and pause for `longest` seconds at most."""
-        self.full = error if isinstance(error, BackendFull) else None
+        self.error = error
         pause = min(LONGEST_RETRY, longest, FIRST_RETRY * 2 ** min(self._failures, 10))
         self.at = now + pause * (1 + jitter) / 2
         self.busy = False

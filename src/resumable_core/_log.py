@@ -109,17 +109,28 @@ class Page:
     events: tuple[Event, ...] = ()
     offset: int = 0
     """Code points of everything before the first of `events`; only a read of the log knows it."""
+    goes_on: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether there is nothing to say but `events`: without a hole up to the top, and no end."""
     _views: _Views | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look once at what many consumers are to be told."""
+        events, sentinel = self.events, self.sentinel
+        if events and events[-1].id.seq == sentinel.last_seq == self.after + len(events):
+            object.__setattr__(self, "goes_on", sentinel.outcome is None)
 
     def seen_by(self, recipients: frozenset[str]) -> tuple[Event, ...]:
         """Return the events that `recipients` may see; the very tuple `events` when that is all.
 
         Who sees the same is given the same tuple, so that it is framed once for all of them.
         """
-        if self._views is None:
-            object.__setattr__(self, "_views", _Views(self.events))
-        assert self._views is not None  # noqa: S101 - it was just set
-        return self._views.of(recipients)
+        views = self._views or self._look()
+        return views.of(recipients) if views.targeted else self.events
+
+    def _look(self) -> _Views:
+        views = _Views(self.events)
+        object.__setattr__(self, "_views", views)
+        return views
 
 
 def is_visible(event: Event, recipients: frozenset[str]) -> bool:
@@ -133,12 +144,11 @@ class _Views:
     def __init__(self, events: tuple[Event, ...]) -> None:
         self._events = events
         targeted = [event.to for event in events if event.to is not None]
-        self._named = frozenset[str]().union(*targeted) if targeted else None
+        self.targeted: bool = bool(targeted)
+        self._named = frozenset[str]().union(*targeted)
         self._seen: dict[frozenset[str], tuple[Event, ...]] = {}
 
     def of(self, recipients: frozenset[str]) -> tuple[Event, ...]:
-        if self._named is None:
-            return self._events
         mine = recipients & self._named
         seen = self._seen.get(mine)
         if seen is None:
@@ -160,7 +170,7 @@ class Effect:
     """Whether the log is emptied first: nothing of an earlier log may be left behind."""
     ids: tuple[EventId, ...] = ()
     """The ids of all that was to be published, whether now or by an earlier attempt."""
-    keys: Mapping[str, int] = field(default_factory=dict[str, int])
+    keys: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     """To be remembered as long as the log goes back to these seqs: under which keys they are."""
 
 

@@ -24,7 +24,7 @@ import math
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
-from ._changes import Append, Claim, Finish, Observe, Recover, Renew
+from ._changes import Append, Claim, Delete, Finish, Observe, Recover, Renew, Takeover
 from ._errors import (
     BackendError,
     BackendFull,
@@ -40,6 +40,7 @@ from ._ids import EventId
 from ._lane import Lane
 from ._lifecycle import State
 from ._lineage import Lineage
+from ._numbers import check_count, check_seconds
 from ._records import Event, Message, Outcome
 from ._run import Run
 from ._sentinel import ABSENT, Sentinel
@@ -65,6 +66,8 @@ class ProducerLimits:
     `total`          seconds after which it is given up in any case (1 hour)
     `outage`         seconds for which the store may not answer (30)
     `linger`         seconds to stand by after the end, in case the store loses it (0: none)
+
+    `idle`, `total` and `outage` may be `math.inf`. Raises `InvalidInput` for what is none of this.
     """
 
     buffer_count: int = 256
@@ -74,6 +77,17 @@ class ProducerLimits:
     total: float = 3600.0
     outage: float = 30.0
     linger: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits with which nothing could be produced."""
+        check_count("buffer_count", self.buffer_count)
+        check_count("buffer_bytes", self.buffer_bytes)
+        check_count("message_bytes", self.message_bytes)
+        for name in ("idle", "total", "outage"):
+            seconds = getattr(self, name)
+            if seconds != math.inf:
+                check_seconds(name, seconds, hint=", or math.inf")
+        check_seconds("linger", self.linger, zero=True)
 
 
 class Phase(Enum):
@@ -111,6 +125,8 @@ class Producer:
         """The safe message that goes with the outcome."""
         self.error: ResumableError | None = None
         """Why the machine closed without having recorded an end."""
+        self.has_room: bool = True
+        """Whether another message may be offered now; when not, the source waits."""
 
         self._claim = claim
         self._limits = limits
@@ -137,14 +153,6 @@ class Producer:
         return self.outcome is None and self.phase in _UNFINISHED
 
     @property
-    def has_room(self) -> bool:
-        """Say whether another message may be offered now; when not, the source waits."""
-        run, limits = self._run, self._limits
-        return (
-            run.last - run.acked < limits.buffer_count and run.unacked_bytes < limits.buffer_bytes
-        )
-
-    @property
     def flushed(self) -> bool:
         """Say whether the store has acknowledged everything that was offered."""
         return self._run.unacked == 0
@@ -165,6 +173,7 @@ class Producer:
         first = run.last == run.acked
         run.push(message)
         self._offered = True
+        self._look_for_room()
         return first or not self.has_room
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
@@ -224,6 +233,19 @@ class Producer:
         """Return when to call `next_renew` again although nothing happened; None: never."""
         renews = self.phase is Phase.PRODUCING and not self._renewals.busy
         return self._renewals.at if renews else None
+
+    @property
+    def withdrawal(self) -> Delete | Finish | None:
+        """Return what takes the claim back when nobody waits for it any more; None: it was refused.
+
+        Whether it was applied need not be known. Nothing came of it yet, so the stream is as if it
+        had never been started; one that was to be continued is lost again.
+        """
+        if isinstance(self.error, StreamError | BackendFull):
+            return None
+        if self._claim.on_lost is Takeover.CONTINUE:
+            return Finish(self._claim.epoch, Outcome.LOST, 0, "whoever continued it went away")
+        return Delete(self._claim.epoch)
 
     # What the driver reports
 
@@ -361,8 +383,15 @@ class Producer:
         was_full = not self.has_room
         self._run.acknowledge(last_seq)
         self._run.forget(count=self._limits.buffer_count, size=self._limits.buffer_bytes)
+        self._look_for_room()
         if was_full and self.has_room:
             self._waiting_since = now
+
+    def _look_for_room(self) -> None:
+        run, limits = self._run, self._limits
+        self.has_room = (
+            run.last - run.acked < limits.buffer_count and run.unacked_bytes < limits.buffer_bytes
+        )
 
     def _linger(self, now: float) -> None:
         if self.phase is not Phase.LINGERING:
@@ -391,12 +420,19 @@ class Producer:
         if self._offered:
             self._offered, self._waiting_since = False, now
         if now >= self._outage_at:
-            silent = BackendUnavailable(f"the store did not answer for {limits.outage:g} s")
-            self._close(self._writes.full or silent)
+            self._close(self._outage())
         elif now >= self._total_at:
             self.end(Outcome.FAILED, f"the source ran for more than {limits.total:g} s")
         elif now >= self._idle_at:
             self.end(Outcome.FAILED, f"the source yielded nothing for {limits.idle:g} s")
+
+    def _outage(self) -> BackendError:
+        """Return what an outage is told as, with what the store has said last."""
+        error = self._writes.error
+        if isinstance(error, BackendFull):
+            return error
+        said = f": {error}" if error else ""
+        return BackendUnavailable(f"the store did not answer for {self._limits.outage:g} s{said}")
 
     @property
     def _outage_at(self) -> float:

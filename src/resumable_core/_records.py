@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from ._errors import InvalidMessage
 from ._frozen import frozen
@@ -99,8 +99,13 @@ class Message:
                 raise InvalidMessage(f"data is text or bytes, got {type(self.data).__name__}")
         if self.type is not None:
             size += _check_type(self.type)
-        object.__setattr__(self, "size", size)
-        object.__setattr__(self, "characters", characters)
+        _put_size(self, size)
+        _put_characters(self, characters)
+
+
+# As `frozen` does it, without looking them up by name.
+_put_size: Final = cast("Any", Message).size.__set__
+_put_characters: Final = cast("Any", Message).characters.__set__
 
 
 @frozen
@@ -112,6 +117,13 @@ class Event:
     type: str | None = None
     to: frozenset[str] | None = None
     """Who alone may see it; None: everybody. Only channels have such events; no framing tells."""
+
+    @property
+    def text(self) -> str:
+        """Return the data of an event that is text. Raises `TypeError` when it is bytes."""
+        if isinstance(self.data, str):
+            return self.data
+        raise TypeError(f"event {self.id} holds bytes: read its data")
 
 
 @frozen

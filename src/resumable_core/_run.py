@@ -84,9 +84,11 @@ class Run:
 
     def forget(self, *, count: int, size: int) -> None:
         """Let go of the oldest that are kept: at most `count` stay, of at most `size` bytes."""
-        kept = self._kept
-        while len(kept) > count or self._kept_bytes > size:
+        kept, kept_bytes, characters = self._kept, self._kept_bytes, self.characters_before
+        held = len(kept)
+        while len(kept) > count or kept_bytes > size:
             message = kept.popleft()
-            self.before += 1
-            self._kept_bytes -= message.size
-            self.characters_before += message.characters
+            kept_bytes -= message.size
+            characters += message.characters
+        self.before += held - len(kept)
+        self._kept_bytes, self.characters_before = kept_bytes, characters

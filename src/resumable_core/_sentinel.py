@@ -93,6 +93,28 @@ class Sentinel:
         """Say whether there is such a stream for a reader."""
         return self.state not in _NOT_THERE
 
+    def reaching(
+        self, last_seq: int, characters: int, lease_until: float, expires_at: float
+    ) -> Sentinel:
+        """Return it with another top and other deadlines.
+
+        It is what `replace` would make, in a third of its time: this is for every append.
+        """
+        return Sentinel(
+            self.state,
+            self.epoch,
+            self.lineage,
+            last_seq,
+            characters,
+            self.lease,
+            lease_until,
+            expires_at,
+            self.retention,
+            self.error,
+            self.metadata,
+            self.store,
+        )
+
 
 _OUTCOMES: Final = frozenset({State.DONE, State.FAILED, State.STOPPED, State.LOST})
 _NOT_THERE: Final = frozenset({State.ABSENT, State.DELETED})
@@ -171,7 +193,7 @@ def _is_repeat(sentinel: Sentinel, change: Change) -> bool:
 
 def _check_fence(sentinel: Sentinel, change: Change) -> None:
     match change:
-        case Append(epoch) | Renew(epoch) | Finish(epoch) | Recover(epoch):
+        case Append(epoch) | Renew(epoch) | Finish(epoch) | Recover(epoch) | Delete(str() as epoch):
             fenced = sentinel.known and epoch != sentinel.epoch
         case Claim(epoch):
             fenced = sentinel.lineage.knows(epoch)
@@ -249,20 +271,7 @@ def _appended(sentinel: Sentinel, append: Append, now: float) -> Sentinel:
     for message in append.messages[:known]:
         characters -= message.characters
     until = now + sentinel.lease
-    return Sentinel(  # what `replace` would make, in a third of its time: this is for every append
-        sentinel.state,
-        sentinel.epoch,
-        sentinel.lineage,
-        last,
-        sentinel.characters + characters,
-        sentinel.lease,
-        until,
-        until + _keep(sentinel),
-        sentinel.retention,
-        sentinel.error,
-        sentinel.metadata,
-        sentinel.store,
-    )
+    return sentinel.reaching(last, sentinel.characters + characters, until, until + _keep(sentinel))
 
 
 def begins_anew(sentinel: Sentinel, publish: Publish) -> bool:

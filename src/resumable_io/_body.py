@@ -12,6 +12,9 @@ from contextlib import suppress
 from typing import Final
 
 from anyio import CancelScope, Event, current_time, move_on_after, sleep_until
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from resumable_core import Then
 
 from ._http import Message, Send, response_start
 
@@ -35,6 +38,8 @@ class Body:
         """Whether no piece is half sent: none is under way, and none was broken off."""
         self.unwanted: bool = False
         """Whether the server has said that the client is gone."""
+        self.then: Then = Then.GO_ON
+        """What is to become of the body after the last record that was sent."""
         self.patience: CancelScope = CancelScope()
         """To be entered by the task that sends; cancelled when the client refuses to read."""
         self._send = send
@@ -70,6 +75,7 @@ class Body:
             looked = current_time()
             if looked < due:
                 await sleep_until(min(due, looked + step))
+                await checkpoint_if_cancelled()  # asyncio may be late: begin no heartbeat then
                 if self._pieces != seen:
                     seen, since = self._pieces, looked if self.intact else current_time()
                 continue

@@ -24,9 +24,12 @@ def drain_on_sigterm(streams: Streams) -> Generator[None]:
     """Drain on SIGTERM and SIGINT, and let the handlers that were installed before do their work.
 
     For servers that install Python signal handlers before the lifespan starts, as uvicorn does:
-    enter it inside of the lifespan. To be used in the main thread, as all signal handling; raises
-    `ValueError` elsewhere.
+    enter it inside of the lifespan. Signals reach the main thread alone: in another one, as under a
+    client for tests, it does nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     token = current_token()
 
     def drain() -> None:
@@ -39,6 +42,9 @@ def drain_on_sigterm(streams: Streams) -> Generator[None]:
         before = previous[signal.Signals(number)]
         if callable(before):
             before(number, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

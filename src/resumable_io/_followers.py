@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from resumable_core import (
     PAGE_EVENTS,
     BackendError,
+    BackendFull,
     BackendUnavailable,
     Event,
     Fetch,
@@ -94,9 +95,13 @@ class FollowerDriver:
         self.go_on()
 
     def check(self) -> None:
-        """Raise `BackendUnavailable` when nothing is to be waited for any more."""
-        if self.machine.given_up:
-            raise BackendUnavailable("the store did not answer for too long") from self._error
+        """Raise `BackendError` when nothing is to be waited for any more."""
+        if not self.machine.given_up:
+            return
+        if _is_final(self._error):
+            raise BackendError(str(self._error)) from self._error
+        why = f": {self._error}" if self._error else ""
+        raise BackendUnavailable(f"the store did not answer for too long{why}") from self._error
 
     def go_on(self) -> None:
         """Do what the machine asks for, and wake those who wait when there is news."""
@@ -141,10 +146,17 @@ class FollowerDriver:
                                 machine.received(item, now)
                             self.go_on()
                 except BackendError as error:
-                    self._error = error
+                    self._failed(error)
+                    self.go_on()
                 except Exception:
                     logger.exception("following stream %r broke down", self._stream_id)
                 await sleep(RETRY)
+
+    def _failed(self, error: BackendError) -> None:
+        """Note what the store has said, and let nobody wait where it would say the same again."""
+        self._error = error
+        if _is_final(error):
+            self.machine.give_up()
 
     async def _fetch(self, fetch: Fetch) -> None:
         self._reading = CancelScope()
@@ -156,15 +168,20 @@ class FollowerDriver:
             except StreamsClosed:
                 return
             except Exception as error:
+                self.machine.fetch_failed(current_time(), random.random())
                 if isinstance(error, BackendError):
-                    self._error = error
+                    self._failed(error)
                 else:
                     logger.exception("reading stream %r broke down", self._stream_id)
-                self.machine.fetch_failed(current_time(), random.random())
             else:
+                self._error = None
                 self.machine.fetched(page, current_time())
             self._reading = None
             self.go_on()
+
+
+def _is_final(error: BackendError | None) -> bool:
+    return error is not None and not isinstance(error, BackendUnavailable | BackendFull)
 
 
 class Followers:

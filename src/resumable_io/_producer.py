@@ -92,13 +92,37 @@ class ProducerDriver:
     async def claim(self) -> None:
         """Claim the stream.
 
-        Raises `StreamExists`, or `BackendError` when the store does not answer in time. Cancelled,
-        it may leave a claim behind that is lost after one lease.
+        Raises `StreamExists`, or `BackendError` when the store does not answer in time. Whatever it
+        raises, and cancelled, it may have left a claim behind, which `give_up` takes back.
         """
         while self._machine.phase is Phase.CLAIMING:
             await self._write_once()
         if self._machine.error is not None:
             raise self._machine.error
+
+    async def give_up(self) -> None:
+        """Take back what `claim` may have left behind, so that the id is free at once.
+
+        Shielded from cancellation for at most five seconds. Where the store does not answer in
+        time, the claim is lost after one lease.
+        """
+        change = self._machine.withdrawal
+        with CancelScope(deadline=current_time() + CLEANUP_SECONDS, shield=True):
+            while change is not None:
+                try:
+                    await self._backend.apply(self.stream_id, change)
+                except StreamError:
+                    change = None  # it was never applied, or is somebody else's by now
+                except BackendUnavailable:
+                    await sleep(RETRY)
+                except BackendError as error:
+                    change = None
+                    logger.warning("stream %r is not given up: %s", self.stream_id, error)
+                except Exception:
+                    logger.exception("stream %r could not be given up", self.stream_id)
+                    change = None
+                else:
+                    change = None
 
     async def run(self, source: Source | None, threads: CapacityLimiter) -> None:
         """Run until the end is recorded, or the stream is somebody else's.

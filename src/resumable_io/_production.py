@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -21,9 +21,9 @@ class Production:
     class name (a `SourceError`'s text is shown too); cancelled, it is lost at once.
     """
 
-    def __init__(self, driver: ProducerDriver, run: Callable[[], None]) -> None:
+    def __init__(self, driver: ProducerDriver, begin: Callable[[], Awaitable[None]]) -> None:
         self._driver = driver
-        self._run = run
+        self._begin = begin
 
     @property
     def stream_id(self) -> str:
@@ -32,8 +32,7 @@ class Production:
 
     async def __aenter__(self) -> Self:
         """Claim the stream. Raises what `Streams.start` raises."""
-        await self._driver.claim()
-        self._run()
+        await self._begin()
         return self
 
     async def send(self, item: object) -> None:

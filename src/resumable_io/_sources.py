@@ -78,7 +78,7 @@ def encode_json(item: object) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidMessage(
             f"a source yields text, bytes, a Message, or what JSON can say; "
-            f"a {type(item).__name__} is none: {error}"
+            f"a {type(item).__name__} is none: {error}; for others, give Streams an `encode`"
         ) from error
 
 
@@ -94,6 +94,10 @@ def to_message(item: object, encode: Encoder) -> Message:
         return Message(item)
     if isinstance(item, Message):
         return item
+    if item is None:  # what a provider's SDK has in place of text where there is none
+        raise InvalidMessage(
+            "None is no message: leave out what has no text, or yield 'null' where that is meant"
+        )
     encoded = encode(item)
     return encoded if isinstance(encoded, Message) else Message(encoded)
 

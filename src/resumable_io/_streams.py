@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from anyio import (
+    CancelScope,
     CapacityLimiter,
     create_task_group,
     current_time,
@@ -31,6 +32,7 @@ from resumable_core import (
     Retention,
     Sentinel,
     Stop,
+    StreamError,
     StreamExists,
     StreamExpired,
     StreamNotFound,
@@ -79,7 +81,8 @@ class Statistics:
 class Streams:
     """Start streams, and resume them: an async context manager that owns every producer.
 
-    In a web app it is the lifespan's business: streams live as long as it is entered.
+    In a web app it is the lifespan's business: streams live as long as it is entered. It may be
+    entered again when it was left, as tests of an app do; what a URL names is then opened anew.
 
     `backend`          a URL (`memory://`, `sqlite:///path`, `redis://`, …) or a `Backend`
     `retention`        how much of each stream is kept, and for how long
@@ -110,6 +113,7 @@ class Streams:
         check_seconds("grace", grace, zero=True)
         self.responses: Responses = Responses()
         """What transports share."""
+        self._given = backend
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
         self._retention = Retention() if retention is None else retention
         self._lease = lease
@@ -118,6 +122,8 @@ class Streams:
         _check_kind("backend", self._backend, Backend)
         _check_kind("retention", self._retention, Retention)
         _check_kind("limits", self._limits, ProducerLimits)
+        if not callable(encode):
+            raise InvalidInput(f"encode is a function, got {type(encode).__name__}")
         self._grace = grace
         self._encode = encode
         self._threads = CapacityLimiter(WORKER_THREADS)
@@ -126,6 +132,7 @@ class Streams:
         self._channels: Channels
         self._stack: AsyncExitStack | None = None
         self._left = False
+        self._claiming: dict[ProducerDriver, CancelScope] = {}
         self._producers: set[ProducerDriver] = set()
 
     async def __aenter__(self) -> Self:
@@ -134,7 +141,12 @@ class Streams:
         Raises `BackendUnavailable` when the store cannot be reached.
         """
         if self._stack is not None:
-            raise RuntimeError("these Streams are entered already: make one for each lifespan")
+            raise RuntimeError("these Streams are entered already: leave them before")
+        if self._left:
+            self._left, self.responses = False, Responses()
+            self._threads = CapacityLimiter(WORKER_THREADS)  # which belongs to an event loop
+            if isinstance(self._given, str):
+                self._backend = open_backend(self._given)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(sheltered(self._backend))
             self._tasks = await stack.enter_async_context(create_task_group())
@@ -169,12 +181,18 @@ class Streams:
             self._left = True
             self._followers.close()
             self._channels.close()
+            for driver, scope in self._claiming.items():
+                scope.cancel()
+                self._tasks.start_soon(driver.give_up)
             self._tasks.cancel_scope.cancel()
-            # The block's own exception is not the task group's: it would come back in a group.
-            if isinstance(exc, get_cancelled_exc_class()):
-                await stack.__aexit__(exc_type, exc, traceback)
-            else:
-                await stack.aclose()
+            try:
+                # The block's own exception is not the task group's: it would come back in a group.
+                if isinstance(exc, get_cancelled_exc_class()):
+                    await stack.__aexit__(exc_type, exc, traceback)
+                else:
+                    await stack.aclose()
+            finally:
+                self._stack = None
 
     # Starting and resuming
 
@@ -195,12 +213,12 @@ class Streams:
 
         Raises `StreamExists` when the stream is being produced, or has ended and is not replaced;
         `InvalidInput`; `StreamsClosed` while draining; `BackendError`. The source is then closed
-        without having been used. Cancelled, it may leave a claim that is lost after one lease.
+        without having been used. Cancelled, it has not started the stream: a claim under way is
+        taken back in the background, or is lost after one lease if the store doesn't answer.
         """
         try:
             check_source(source)
-            driver = await self._claimed(stream_id, metadata, on_lost, replaces)
-            self._run(driver, source)
+            await self._begin(self._driver(stream_id, metadata, on_lost, replaces), source)
         except BaseException:
             await self.discard(source)
             raise
@@ -242,8 +260,7 @@ class Streams:
             place, choice = to_position(position), Takeover(on_lost)
             with suppress(StreamExists):  # somebody else was faster: theirs is as good
                 if not has_received(place) and await self._is_startable(stream_id, choice):
-                    driver = await self._claimed(stream_id, metadata, choice, None)
-                    self._run(driver, source)
+                    await self._begin(self._driver(stream_id, metadata, choice, None), source)
                     used = True
         finally:
             if not used:
@@ -271,7 +288,7 @@ class Streams:
         The arguments and errors are those of `start`.
         """
         driver = self._driver(stream_id, metadata, on_lost, replaces)
-        return Production(driver, lambda: self._run(driver, None))
+        return Production(driver, lambda: self._begin(driver, None))
 
     def channel(self, name: str, *, retention: Retention = CHANNEL_RETENTION) -> Channel:
         """Return a channel, to publish to and to subscribe to; nothing is created by asking.
@@ -360,17 +377,6 @@ class Streams:
     async def _is_startable(self, stream_id: str, on_lost: Takeover) -> bool:
         return is_startable(await self.state(stream_id) or ABSENT, on_lost)
 
-    async def _claimed(
-        self,
-        stream_id: str,
-        metadata: Mapping[str, object] | None,
-        on_lost: Takeover | str,
-        replaces: str | None,
-    ) -> ProducerDriver:
-        driver = self._driver(stream_id, metadata, on_lost, replaces)
-        await driver.claim()
-        return driver
-
     def _driver(
         self,
         stream_id: str,
@@ -395,8 +401,20 @@ class Streams:
         )
         return ProducerDriver(self._backend, stream_id, claim, self._limits, self._encode)
 
-    def _run(self, driver: ProducerDriver, source: Source | None) -> None:
-        self._open()  # or the claim came too late; it is lost after one lease
+    async def _begin(self, driver: ProducerDriver, source: Source | None) -> None:
+        """Claim the stream, and produce it in a task of our own."""
+        try:
+            with CancelScope() as self._claiming[driver]:
+                await driver.claim()
+            self._open()  # it may have been left meanwhile
+        except StreamError:
+            raise
+        except BaseException:
+            if not self._left:
+                self._tasks.start_soon(driver.give_up)
+            raise
+        finally:
+            del self._claiming[driver]
         self._producers.add(driver)
         self._tasks.start_soon(self._produce, driver, source)
 
@@ -409,10 +427,10 @@ class Streams:
                 self._followers.abandoned(driver.stream_id, *driver.abandoned)
 
     def _open(self) -> AsyncExitStack:
-        if self._stack is None:
-            raise RuntimeError("these Streams are not entered: use `async with streams:`")
         if self._left:
             raise StreamsClosed("these Streams were left: their process shuts down")
+        if self._stack is None:
+            raise RuntimeError("these Streams are not entered: use `async with streams:`")
         return self._stack
 
 

@@ -86,14 +86,14 @@ class Subscription:
         the subscription began. None before `open`, and while a `Reset` is still to be handed out.
         On a channel it moves on behind what is not for this reader.
         """
-        if self._reader is not None and self._next >= len(self._records):
+        if self._reader is not None and not self._records:
             return self._cursor.id
         return self._cursor.origin if self._last is None else self._last
 
     @property
     def finished(self) -> bool:
         """Say whether nothing more will come."""
-        return self._closed or (self._cursor.finished and self._next >= len(self._records))
+        return self._closed or (self._cursor.finished and not self._records)
 
     @property
     def waiting(self) -> Sequence[Record]:
@@ -107,17 +107,39 @@ class Subscription:
         outage may, or the store cannot be read at all, and `StreamsClosed` when the `Streams` it
         belongs to is left meanwhile. Cancelled, it has taken nothing.
         """
-        while not self.finished:
-            if self._next < len(self._records) or self._follow():
-                records = self._records[self._next :] if self._next else self._records
-                self._take(())
-                self._last = records[-1].id
-                if self._cursor.finished:
-                    self._detach()
-                return records
-            await self._read_on()
-        self._detach()
-        return ()
+        while not (records := self.receive_nowait()) and not self.finished:
+            await self.wait()
+        return records
+
+    def receive_nowait(self) -> Sequence[Record]:
+        """Receive what is here; nothing when there is nothing yet, or it is finished."""
+        if self._closed:
+            return ()
+        records: Sequence[Record]
+        if self._records:
+            records = self.waiting
+            self._take(())
+        else:
+            records = self._follow()
+        if records:
+            self._last = records[-1].id
+            if self._cursor.finished:
+                self._detach()
+        return records
+
+    def wait(self) -> Awaitable[None]:
+        """Wait until there may be something to receive, while it is not `finished`.
+
+        There may be nothing yet: then wait again. Raises what `receive` raises, which is a loop of
+        these two. A transport that has a loop of its own is woken with less ado.
+        """
+        driver = self._driver
+        if driver is None or driver.ended:
+            return self._read()
+        machine = driver.machine
+        if machine.version != self._exhausted or machine.given_up:
+            return self._read()
+        return driver.changed.wait()
 
     def records(self) -> AsyncIterator[Record]:
         """Iterate over `Event`, `Gap`, `Reset` and `End`; the end is the last, once."""
@@ -166,44 +188,39 @@ class Subscription:
         while not self.finished:
             if (record := self._next_record()) is not None:
                 return record
-            if not self._follow():
-                await self._read_on()
+            self._take(self._follow())
+            if not self._records:
+                await self.wait()
         self._detach()
         return None
 
     def _next_record(self) -> Record | None:
         """Return the next record if it is here already."""
-        if self._closed or self._next >= len(self._records):
+        if self._closed or not self._records:
             return None
         record = self._records[self._next]
         self._next += 1
         self._last = record.id
-        if self._cursor.finished and self._next >= len(self._records):
-            self._detach()
+        if self._next == len(self._records):
+            self._take(())
+            if self._cursor.finished:
+                self._detach()
         return record
 
-    def _follow(self) -> bool:
-        """Take what simply goes on in the window, and say whether there was anything."""
+    def _follow(self) -> Sequence[Event]:
+        """Return what simply goes on in the window, if there is anything."""
         driver = self._driver
         if driver is None or driver.ended:
-            return False
+            return ()
         machine = driver.machine
-        if machine.version == self._exhausted:
-            return False
+        version = machine.version
+        if version == self._exhausted:
+            return ()
         page = machine.page(self._cursor.after)
-        if page is None or not (events := self._cursor.follow(page)):
-            return False
-        self._take(events)
-        self._exhausted = machine.version
-        return True
-
-    def _read_on(self) -> Awaitable[None]:
-        """Get to the next records, or a step nearer to them."""
-        driver = self._driver
-        if driver is None or driver.ended or driver.machine.version != self._exhausted:
-            return self._read()
-        driver.check()
-        return driver.changed.wait()
+        if page is None or (events := self._cursor.follow(page)) is None:
+            return ()
+        self._exhausted = version
+        return events
 
     async def _read(self) -> None:
         cursor, driver = self._cursor, self._driver

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 from typing import Final, TypedDict, Unpack
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 
 from resumable_core import (
     BackendError,
@@ -117,6 +117,8 @@ class StreamResponse:
     """
 
     framing: Framing
+    expires_at: float = math.inf
+    """When a response ends although the stream does not, by the event loop's clock."""
 
     def __init__(
         self,
@@ -155,6 +157,10 @@ class StreamResponse:
         The client is to come back no sooner than `after` seconds later.
         """
         return None
+
+    def expired(self, subscription: Subscription) -> bytes:
+        """Return what is sent when `expires_at` has come, before the end of the response."""
+        return b""
 
     def raw_response_headers(self) -> Iterable[tuple[bytes, bytes]]:
         """Return the headers of the answer to a request that is granted."""
@@ -240,30 +246,18 @@ class StreamResponse:
         body = Body(send, self._send_timeout)
         heartbeat = partial(self.heartbeat, subscription)
         left = False
-
-        async def wait_for_disconnect() -> None:
-            nonlocal left
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            left = True
-            tasks.cancel_scope.cancel()
-
-        then = Then.GO_ON
         async with create_task_group() as tasks:
             with self._streams.responses.responding(tasks.cancel_scope):
-                tasks.start_soon(wait_for_disconnect)
+                # In a task of its own: to wake that is not to wake all that has called this.
+                tasks.start_soon(self._send_records, subscription, body, tasks.cancel_scope)
                 tasks.start_soon(body.keep_watch, heartbeat, self._heartbeat)
-                with body.patience:
-                    await body.start(self.raw_response_headers())
-                    await body.send(self.prelude(subscription))
-                    then = await self._send_records(subscription, body)
-                if body.stalled and self.farewell() is None:
-                    # A middleware between would end the body cleanly as soon as the client reads.
-                    await subscription.aclose()
-                    await body.cut(patience=math.inf)
-            tasks.cancel_scope.cancel()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                left = True
+                tasks.cancel_scope.cancel()
         if left or body.unwanted:
             return
+        then = body.then
         last = b"" if then is Then.COMPLETE else self.farewell() if then is Then.GO_ON else None
         if body.intact and last is not None:
             await body.finish(last)
@@ -272,21 +266,35 @@ class StreamResponse:
         if body.stalled or last is None:
             raise ResponseCut(f"the response of stream {self._stream_id!r} had to be cut off")
 
-    async def _send_records(self, subscription: Subscription, body: Body) -> Then:
-        """Send records until there is a reason to stop; return what becomes of the response."""
+    async def _send_records(
+        self, subscription: Subscription, body: Body, response: CancelScope
+    ) -> None:
+        """Send records until there is a reason to stop, and have the response end."""
         frame, framing = self._streams.responses.framed, self.framing
-        then = Then.GO_ON
-        while body.intact and then is Then.GO_ON:
-            try:
-                records = await subscription.receive()
-            except StreamsClosed:
-                return Then.GO_ON
-            except BackendError:
-                return Then.CUT_OFF
-            framed = frame(framing, records)
-            await body.send(framed.body)
-            then = framed.then
-        return then
+        with body.patience:
+            await body.start(self.raw_response_headers())
+            await body.send(self.prelude(subscription))
+            with CancelScope(deadline=self.expires_at) as lifetime:
+                while body.intact and body.then is Then.GO_ON:
+                    try:
+                        while not (records := subscription.receive_nowait()):
+                            await subscription.wait()
+                    except StreamsClosed:
+                        break
+                    except BackendError:
+                        body.then = Then.CUT_OFF
+                        break
+                    framed = frame(framing, records)
+                    await body.send(framed.body)
+                    body.then = framed.then
+            if lifetime.cancelled_caught:
+                await body.send(self.expired(subscription))
+                body.then = Then.COMPLETE
+        if body.stalled and self.farewell() is None:
+            # A middleware between would end the body cleanly as soon as the client reads.
+            await subscription.aclose()
+            await body.cut(patience=math.inf)
+        response.cancel()
 
 
 def _delay(error: ResumableError) -> float:

@@ -29,6 +29,7 @@ from resumable_core import (
     Page,
     Publish,
     Sentinel,
+    check_count,
 )
 
 from ._feed import BufferedFeed
@@ -49,10 +50,12 @@ class MemoryBackend(Backend):
     `max_bytes` bounds all logs together, data plus 256 bytes an event and 2 KiB a
     stream (256 MiB). When it is
     reached, ended streams go first, those that would expire soonest before the others. When only
-    active ones are left, claims and appends raise `BackendFull`, so that sources wait.
+    active ones are left, claims and appends raise `BackendFull`, so that sources wait. Raises
+    `InvalidInput` for what is no number of bytes.
     """
 
     def __init__(self, *, max_bytes: int = 256 * 2**20) -> None:
+        check_count("max_bytes", max_bytes)
         self._max_bytes = max_bytes
         self._bytes = 0
         self._logs: dict[str, EventLog | SealedLog] = {}

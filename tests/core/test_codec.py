@@ -116,8 +116,10 @@ def test_a_sentinel_comes_back_as_it_was(sentinel, lease_until, expires_at):
 @given(batches(), every_sentinel())
 def test_a_record_is_text(batch, sentinel):
     """Clients that decode what they receive can carry it: it is UTF-8, whatever it holds."""
-    assert decode_batch(encode_batch(batch).decode()) == batch
-    assert repr(reads(encode_sentinel(sentinel).decode())) == repr(reads(encode_sentinel(sentinel)))
+    text = encode_batch(batch).decode()
+    assert decode_batch(text.encode()) == batch
+    text = encode_sentinel(sentinel).decode()
+    assert repr(reads(text.encode())) == repr(reads(encode_sentinel(sentinel)))
 
 
 # What it costs
@@ -251,6 +253,13 @@ def test_another_version_is_refused(version):
         decode_batch(json.dumps([version, *BATCH[1:]]).encode())
     with pytest.raises(ForeignData, match=f"version {VERSION}"):
         reads(json.dumps([version, *SENTINEL[1:]]).encode())
+
+
+def test_a_record_ends_where_it_ends():
+    with pytest.raises(ForeignData):
+        decode_batch(json.dumps(BATCH).encode() + b"]")
+    with pytest.raises(ForeignData):
+        reads(json.dumps(SENTINEL).encode() + b" ")
 
 
 def test_only_the_beginning_of_foreign_data_is_shown():

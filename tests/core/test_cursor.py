@@ -247,11 +247,12 @@ def test_a_lost_end_of_the_stream_is_a_gap_and_then_the_end():
 
 
 def test_a_stream_of_which_nothing_is_left():
+    """Law 2: retention leaves the newest, so the store has lost it."""
     stream = StreamWorld.started()
     stream.lose("a", "b")
     stream.end()
     assert told(stream) == expected(stream, Beginning())
-    assert told(stream)[0] == Gap(EventId("e1", 2), GapReason.TRIMMED)
+    assert told(stream)[0] == Gap(EventId("e1", 2), GapReason.LOST)
 
 
 def test_characters_behind_a_hole_are_found():

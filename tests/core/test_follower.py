@@ -621,6 +621,21 @@ def test_an_outage_is_not_waited_out_for_ever():
     world.assert_same()
 
 
+def test_what_is_of_no_use_to_ask_is_not_waited_for():
+    """Law 7: those who wait are told at once; it is asked again all the same."""
+    world = following("a")
+    world.interrupt()
+    world.ask()
+    version = world.follower.version
+    world.fail()
+    world.follower.give_up()
+    assert world.follower.given_up
+    assert world.follower.version > version
+    world.run(LONGEST_RETRY)
+    assert not world.follower.given_up
+    world.assert_same()
+
+
 def test_a_feed_that_is_never_confirmed_is_not_waited_for_for_ever():
     world = FollowerWorld()
     assert world.follower.deadline == LIMITS.outage

@@ -1,5 +1,6 @@
 """The producer machine against the reference store, with all that can go wrong between them."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -16,6 +17,7 @@ from resumable_core import (
     Delete,
     EventLog,
     Fenced,
+    InvalidInput,
     InvalidMessage,
     Message,
     Observe,
@@ -31,6 +33,7 @@ from resumable_core import (
     Stop,
     StreamExists,
     StreamNotFound,
+    Takeover,
 )
 from resumable_core._lane import Lane
 from resumable_core._producer import GATHER
@@ -810,3 +813,80 @@ def test_what_is_kept_can_be_told(count, unacked):
     world.offer(*text(unacked))
     kept = min(count, LIMITS.buffer_count)
     assert list(world.producer.kept) == world.events[len(world.events) - kept :]
+
+
+# A claim that nobody waits for any more
+
+
+@pytest.mark.parametrize("on_lost", Takeover)
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_claim_is_taken_back(on_lost, applied):
+    """Law 7: whether it was applied or not, there is no producer afterwards; what was there stays
+    only where it was to be continued.
+    """
+    log = lost_log(2)
+    world = ProducerWorld(replace(CLAIM, on_lost=on_lost), LIMITS, log)
+    world.ask(WRITE)
+    if applied:
+        world.arrive(WRITE)
+    granted = applied and on_lost is not Takeover.REFUSE
+    assert (log.sentinel.state is State.ACTIVE) == granted
+    answer = world.apply(world.producer.withdrawal)
+    if not granted:
+        assert isinstance(answer, Fenced)
+        assert (log.sentinel.state, log.sentinel.last_seq) == (State.LOST, 2)
+    elif on_lost is Takeover.CONTINUE:
+        assert (log.sentinel.state, log.sentinel.last_seq) == (State.LOST, 2)
+    else:
+        assert log.sentinel.state is State.DELETED
+
+
+@pytest.mark.parametrize("error", [StreamExists("no"), BackendFull("no")])
+def test_a_claim_that_was_refused_need_not_be_taken_back(error):
+    world = ProducerWorld()
+    claim = world.ask(WRITE)
+    if isinstance(error, StreamExists):
+        world.producer.refused(claim, error)
+    else:
+        world.producer.failed(claim, world.now, 0.0, error)
+    assert world.producer.withdrawal is None
+
+
+@pytest.mark.parametrize("error", [BackendError("what?"), BackendUnavailable("no answer")])
+def test_a_claim_of_which_nobody_knows_is_taken_back(error):
+    world = ProducerWorld()
+    world.producer.failed(world.ask(WRITE), world.now, 0.0, error)
+    assert world.producer.withdrawal is not None
+
+
+@pytest.mark.parametrize("said", [None, BackendUnavailable("it loads its data")])
+def test_an_outage_is_told_with_what_the_store_has_said_last(said):
+    world = ProducerWorld()
+    while not world.producer.error:
+        command = world.ask(WRITE)
+        if command is not None:
+            del world.lanes[WRITE]
+            world.producer.failed(command, world.now, 0.0, said)
+        world.now = world.producer.write_deadline
+    expected = f"the store did not answer for {LIMITS.outage:g} s" + (f": {said}" if said else "")
+    assert str(world.producer.error) == expected
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"buffer_count": 0},
+        {"buffer_bytes": 1.5},
+        {"message_bytes": -5},
+        {"idle": 0},
+        {"total": -1},
+        {"outage": float("nan")},
+        {"idle": "10"},
+        {"linger": inf},
+    ],
+    ids=repr,
+)
+def test_limits_with_which_nothing_could_be_produced_are_refused(limits):
+    (name,) = limits
+    with pytest.raises(InvalidInput, match=f"^{name} is a"):
+        ProducerLimits(**limits)

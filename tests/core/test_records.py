@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resumable_core import RESERVED_TYPES, InvalidMessage, Message
+from resumable_core import RESERVED_TYPES, Event, EventId, InvalidMessage, Message
 from resumable_core._records import byte_length, character_count, skip_characters
 from resumable_core.testing import LONE_SURROGATES, bad_types, blobs, texts, types
 
@@ -129,3 +129,10 @@ def test_a_skip_cuts_bytes_of_any_kind_where_a_character_begins(data, count):
     assert data.endswith(rest)
     assert character_count(rest) == max(0, character_count(data) - count)
     assert not rest or not 0x80 <= rest[0] < 0xC0
+
+
+def test_the_text_of_an_event():
+    id = EventId("a", 1)
+    assert Event(id, "text").text == "text"
+    with pytest.raises(TypeError, match="event a-1 holds bytes"):
+        _ = Event(id, b"text").text

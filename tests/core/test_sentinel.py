@@ -454,6 +454,20 @@ def test_what_was_deleted_is_not_resurrected(state):
         transition(claimed, CHANGES[Input.RECOVER][0], 7.0)
 
 
+@pytest.mark.parametrize("state", [State.ACTIVE, *ENDED, State.OPEN])
+def test_what_a_claim_has_made_is_deleted_by_its_epoch(state):
+    """Law 4: what another claim has made is not."""
+    sentinel = STREAMS[state]
+    assert transition(sentinel, Delete("a"), 2.0) == transition(sentinel, Delete(), 2.0)
+    with pytest.raises(Fenced):
+        transition(sentinel, Delete("b"), 2.0)
+
+
+@pytest.mark.parametrize("state", [State.ABSENT, State.DELETED])
+def test_a_claim_that_was_never_applied_is_deleted_in_silence(state):
+    assert transition(STREAMS[state], Delete("b"), 2.0) is STREAMS[state]
+
+
 def test_a_tombstone_outlasts_the_lease_of_the_producer():
     """The old producer meets the tombstone at the latest when it renews."""
     short = transition(ABSENT, replace(CLAIM, retention=Retention(keep=0.0)), 0.0)

@@ -53,6 +53,7 @@ def piece(number, slices):
     st.lists(st.integers(0, 29), max_size=12),
 )
 @example([(0, 3), (1, 1)], [9, 9, 9, 9])
+@example([(0, 1)], [15])  # it is left at the very time at which a heartbeat is due
 @example([(HEARTBEAT + 1, 1)], [20])  # a piece has to wait for a heartbeat
 async def test_pieces_arrive_whole_and_silence_is_never_long(pauses, delays):
     """Law 1; and no heartbeat comes into the middle of a piece, nor any later than promised."""

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import Interrupted, Outcome
+from resumable_core import BackendError, Interrupted, Outcome
 from resumable_io import BackendUnavailable, Feed, Live, MemoryBackend, Streams
 from resumable_io._feed import FEED_ITEMS
 from resumable_io._followers import CONCURRENT_READS
@@ -191,6 +191,66 @@ async def test_consumers_wait_for_a_store_that_comes_back(broken):
             script.end()
         assert got == [WHOLE] * 50
         assert backend.failures < 100
+
+
+class Refusing(MemoryBackend):
+    """Says that something is wrong which will not go away by itself, while it is told to."""
+
+    refused = ()
+
+    async def read(self, *args, **kwargs):
+        self.check("read")
+        return await super().read(*args, **kwargs)
+
+    @asynccontextmanager
+    async def follow(self, *args, **kwargs):
+        self.check("follow")
+        async with super().follow(*args, **kwargs) as feed:
+            yield feed
+
+    def check(self, call):
+        if call in self.refused:
+            raise BackendError(f"no permission to {call}")
+
+
+async def test_consumers_are_told_soon_of_what_does_not_go_away():
+    """What the store has said, at the next check; and they may go on when it was put right."""
+    backend = Refusing()
+    async with Streams(backend, check_interval=CHECK) as streams:
+        script = Script("one")
+        subscription = await streams.start("x", script)
+        await anext(subscription)
+        backend.refused = {"read"}
+        start = current_time()
+        with pytest.raises(BackendError, match="no permission to read") as told:
+            await anext(subscription)
+        assert not isinstance(told.value, BackendUnavailable)
+        assert current_time() - start <= CHECK
+        backend.refused = ()
+        script.put("two", "three")
+        script.end()
+        await sleep(CHECK)
+        assert await data_of(subscription) == WHOLE[1:]
+
+
+async def test_consumers_are_told_soon_of_a_feed_that_is_refused():
+    backend = Refusing()
+    async with Streams(backend) as streams, Streams(backend) as elsewhere:
+        script = Script("one")
+        await streams.start("x", script)
+        await sleep(1)
+        backend.refused = {"follow"}
+        subscription = await elsewhere.resume("x")
+        await anext(subscription)
+        start = current_time()
+        with pytest.raises(BackendError, match="no permission to follow"):
+            await anext(subscription)
+        assert current_time() == start
+        backend.refused = ()
+        script.put("two", "three")
+        script.end()
+        await sleep(CHECK)
+        assert await data_of(subscription) == WHOLE[1:]
 
 
 async def test_nobody_waits_for_ever_for_a_store():

@@ -408,7 +408,7 @@ def test_what_is_broken_is_found_by_chance(broken):
     with backend_machine(lambda: backend) as machine:
 
         class Impatient(machine):
-            patience = 1
+            patience = 10
 
         with pytest.raises((AssertionError, TimeoutError)):
             run_state_machine_as_test(Impatient, settings=quick)

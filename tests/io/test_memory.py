@@ -39,7 +39,7 @@ from resumable_core import (
     StreamNotFound,
 )
 from resumable_core.testing import append, pauses, plans
-from resumable_io import MemoryBackend
+from resumable_io import InvalidInput, MemoryBackend
 from resumable_io._feed import FEED_ITEMS
 from resumable_io.memory import EVENT_OVERHEAD, STREAM_OVERHEAD
 from tests.io.cancelling import at_each_await
@@ -494,3 +494,9 @@ async def test_a_cancelled_follow_leaves_nothing(cut):
 
     await cut(follow())
     assert is_empty(backend)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, None])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(InvalidInput, match="max_bytes is a whole number"):
+        MemoryBackend(max_bytes=limit)

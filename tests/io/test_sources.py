@@ -261,7 +261,7 @@ async def test_a_source_that_is_the_first_gets_an_empty_history():
         ([], "[]"),
         (7, "7"),
         (1.5, "1.5"),
-        (None, "null"),
+        ([None], "[null]"),
     ],
     ids=repr,
 )
@@ -310,8 +310,9 @@ for _ in range(100_000):
         circular,
         deep,
         "\ud800",
+        None,
     ],
-    ids=["nan", "inf", "object", "set", "nested", "circular", "deep", "surrogate"],
+    ids=["nan", "inf", "object", "set", "nested", "circular", "deep", "surrogate", "None"],
 )
 async def test_what_cannot_be_encoded_fails_the_stream(item, caplog):
     """Consumers get what was produced, then End(failed) with a safe message."""
@@ -896,7 +897,7 @@ async def test_a_source_that_blocks_can_be_stopped(how):
                 await streams.delete("x")
                 (end,) = await records_of(subscription)
                 assert end.outcome is Outcome.STOPPED
-            with fail_after(1):
+            with fail_after(CLEANUP_SECONDS - 1):
                 if how != "leave":
                     await until(lambda: streams.statistics().producers == 0)
         assert not blocking.closed.is_set()

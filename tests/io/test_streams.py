@@ -5,6 +5,7 @@ import gc
 import math
 from contextlib import suppress
 
+import anyio
 import pytest
 from anyio import (
     CancelScope,
@@ -54,6 +55,7 @@ from resumable_io import (
     Streams,
     StreamsClosed,
 )
+from resumable_io.sqlite import SQLiteBackend
 from tests.io.scripted import Script, data_of, records_of, tasks, until
 from tests.io.test_sources import Closable
 
@@ -328,6 +330,7 @@ async def test_bad_stream_ids_are_refused_everywhere(stream_id):
         {"grace": None},
         {"retention": {}},
         {"limits": 5},
+        {"encode": 3},
         {"backend": 5},
         {"backend": "redis"},
         {"backend": "memory://x"},
@@ -1082,8 +1085,38 @@ async def test_streams_are_used_between_entering_and_leaving():
             call()
     with pytest.raises(StreamsClosed):
         await subscription.receive()
-    with pytest.raises(RuntimeError, match="make one for each"):
-        await streams.__aenter__()
+
+
+@pytest.mark.parametrize("url", [True, False], ids=["url", "backend"])
+def test_streams_can_be_entered_again(anyio_backend, url, tmp_path):
+    """As tests of an app do, each in an event loop of its own; what a file keeps is there."""
+    path = tmp_path / "streams.db"
+    name, options = anyio_backend
+    streams = Streams(f"sqlite:///{path}" if url else SQLiteBackend(path), grace=0)
+    source = Script("half")
+
+    async def leave():
+        async with streams:
+            assert (await anext(await streams.start("x", source))).data == "half"
+            streams.responses.drain()
+        with pytest.raises(StreamsClosed):
+            await streams.state("x")
+
+    async def come_back():
+        async with streams:
+            assert (await streams.state("x")).outcome is Outcome.LOST
+            assert await data_of(await streams.start("y", WHOLE)) == WHOLE
+
+    anyio.run(leave, backend=name, backend_options=options)
+    anyio.run(come_back, backend=name, backend_options=options)
+
+
+async def test_streams_in_memory_are_empty_when_they_are_entered_again():
+    streams = Streams()
+    for _ in range(2):
+        async with streams:
+            assert await streams.state("x") is None
+            assert await data_of(await streams.start("x", WHOLE)) == WHOLE
 
 
 @pytest.mark.virtual_time

@@ -93,6 +93,26 @@ async def test_receiving_gives_all_there_is_at_once():
         assert await subscription.receive() == ()
 
 
+async def test_what_is_here_can_be_received_without_waiting():
+    async with Streams() as streams:
+        script, got = Script(*WHOLE), []
+        subscription = await streams.start("x", script)
+        with fail_after(10):
+            while not subscription.finished:
+                while not (records := subscription.receive_nowait()):
+                    await subscription.wait()
+                got += records
+                if len(got) == len(WHOLE):
+                    assert subscription.receive_nowait() == ()
+                    script.end()
+        assert [record.data for record in got[:-1]] == WHOLE
+        assert got[-1].outcome is Outcome.DONE
+        assert subscription.receive_nowait() == ()
+        left = await streams.resume("x")
+        await left.aclose()
+        assert left.receive_nowait() == ()
+
+
 async def test_the_ways_can_be_mixed():
     """A subscription has one place, however it is moved on."""
     async with Streams() as streams:

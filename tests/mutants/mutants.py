@@ -12,12 +12,12 @@ class Mutant:
 
 MUTANTS = [
     # The follower
-    Mutant("merges without an anchor", "and batch.first_seq <= self._top + 1", "and True"),
+    Mutant("merges without an anchor", "batch.first_seq <= top + 1 <=", "top + 1 <="),
     Mutant("accepts a page behind a hole", "if reached != self._top + len(events):", "if False:"),
     Mutant(
         "compares no epoch of live batches",
-        "            epoch == self.sentinel.epoch\n            and self.sentinel.growing",
-        "            self.sentinel.growing",
+        "current = batch.epoch == mine.epoch",
+        "current = True",
     ),
     Mutant("compares no lineage of a page", "theirs.lineage.contains(self._top_id())", "True"),
     Mutant(
@@ -122,8 +122,8 @@ MUTANTS = [
     Mutant("leaves no tombstone", "return _deleted(sentinel, now)", "return ABSENT"),
     Mutant(
         "appends do not renew",
-        "        until,\n        until + _keep(sentinel),",
-        "        sentinel.lease_until,\n        until + _keep(sentinel),",
+        "characters, until, until + _keep(sentinel))",
+        "characters, sentinel.lease_until, until + _keep(sentinel))",
     ),
     # The producer
     Mutant(

@@ -93,7 +93,9 @@ class History:
 
     `keeps`: the store keeps what it acknowledged, or the producer lives to restore it. Without, it
     may have lost what the producer was told to be kept, as long as no consumer is told otherwise.
-    `ends_agree`: all consumers are told of the same end; not so when somebody takes over.
+    `ends_agree`: all consumers are told of the same end; not so when somebody takes over, nor of a
+    stream that was deleted: what a consumer has not received by then is gone, so each is told of an
+    end at its own place.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,9 @@ import socket
 import subprocess
 import sysconfig
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
@@ -274,17 +276,27 @@ def _option(name: str, value: object) -> tuple[str, ...]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    # Below those that the system gives to clients, so that a server that restarts finds its own
-    # free; and with room above, since a cluster's nodes listen at 10,000 more, too.
-    while True:
-        port = 10_000 + secrets.randbelow(10_000)
-        with socket.socket() as taken:
-            try:
-                taken.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    """Return a port that nobody listens on, nor is about to: those of this process are in turn."""
+    for port in _ports:
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports never end")
+
+
+def _own_ports() -> Iterator[int]:
+    """Yield ports in turn, for ever: of each worker of pytest-xdist others.
+
+    They lie below those that the system gives to clients, so that a server that restarts finds its
+    own free; and with room above, since a cluster's nodes listen at 10,000 more, too.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + 500 * (worker % 20)
+    start = secrets.randbelow(500)  # two runs at once are not in step
+    return cycle([*range(first + start, first + 500), *range(first, first + start)])
+
+
+_ports = _own_ports()
 
 
 def _takes_commands(port: int) -> bool:

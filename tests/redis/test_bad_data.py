@@ -14,6 +14,7 @@ from resumable_core import (
     Claim,
     Delete,
     Finish,
+    GapReason,
     Interrupted,
     Observe,
     Outcome,
@@ -233,3 +234,14 @@ async def test_what_was_wiped_is_absent(backend, redis_server):
     redis_server.run("FLUSHALL")
     assert (await read(backend, "x")).sentinel is ABSENT
     redis_server.run("DEL", KEYS.sentinel)
+
+
+async def test_a_log_that_somebody_removed_is_no_trimmed_one(open_streams, redis_server):
+    """Law 2: the gap says that the store has lost what is missing."""
+    async with open_streams(prefix=APP) as streams:
+        async for _ in await streams.start("x", ["one", "two"]):
+            pass
+        redis_server.run("DEL", KEYS.log)
+        gap, end = [record async for record in (await streams.resume("x")).records()]
+        assert (gap.id.seq, gap.reason) == (2, GapReason.LOST)
+        assert end.outcome is Outcome.DONE

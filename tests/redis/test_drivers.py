@@ -301,7 +301,7 @@ async def test_the_commands_of_the_docs_suffice(open_backend, make_user):
 
 
 async def test_tls_where_there_is_none_is_an_error(open_backend, redis_server):
-    with refused(BackendUnavailable, "(?i)ssl|tls|handshake|connect", within=3):
+    with refused(BackendUnavailable, "(?i)ssl|tls|handshake|connect", within=REPLY_TIMEOUT - 1):
         await enter(open_backend, redis_server.url_for(scheme="rediss"), timeout=1.0)
 
 
@@ -309,14 +309,14 @@ async def test_nothing_that_listens_is_an_error(open_backend):
     with socket.socket() as taken:  # bound, and deaf
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with refused(BackendUnavailable, "(?i)connect", within=2):
+        with refused(BackendUnavailable, "(?i)connect", within=REPLY_TIMEOUT - 1):
             await enter(open_backend, f"redis://:{SECRET}@127.0.0.1:{port}")
 
 
 async def test_somebody_who_never_answers_is_an_error(open_backend):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
-        with refused(BackendUnavailable, "(?i)time|answer", within=3):
+        with refused(BackendUnavailable, "(?i)time|answer", within=REPLY_TIMEOUT - 1):
             await enter(open_backend, f"redis://127.0.0.1:{port}", timeout=1.0)
 
 

@@ -3,9 +3,10 @@
 from contextlib import suppress
 
 import pytest
-from anyio import create_task_group, current_time, fail_after, move_on_after, sleep
+from anyio import Event, create_task_group, current_time, fail_after, move_on_after, sleep
 
 from resumable_core import BackendUnavailable, Fenced, Outcome, State, StreamExists
+from resumable_io import StreamsClosed
 from resumable_io.redis._stored import COMMIT
 from tests.redis.history import message
 from tests.redis.proxy import proxied
@@ -15,6 +16,7 @@ from tests.redis.traffic import (
     PATIENCE,
     POLL,
     QUIET,
+    SLOW,
     process,
     traffic,
     two_processes,
@@ -108,13 +110,73 @@ async def test_a_start_is_cancelled_in_mid_claim(redis_server, pair):
         assert (await watching.state("x")).state is State.ACTIVE
         with pytest.raises(StreamExists):
             await watching.start("x", other, on_lost="restart")
-        with fail_after(LEASE + CHECK_INTERVAL + 1.0):
+        with fail_after(LEASE + CHECK_INTERVAL + SLOW):
             *_, end = [each async for each in (await watching.resume("x")).records()]
         assert end.outcome is Outcome.LOST
         assert current_time() - claimed > LEASE / 2, "the lease was not waited for"
         with fail_after(PATIENCE):
             assert await text_of(await watching.start("x", other, on_lost="restart")) == WHOLE
     assert (source.runs, other.runs) == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["CLIENT PAUSE", "SIGSTOP"])
+async def test_a_start_is_cancelled_while_redis_pauses(start_redis, pair, how):
+    """Its claim is applied when nobody waits for it any more, and taken back: the id is free."""
+    server, source, other = start_redis(), Source(), Source()
+    paused = Event()
+
+    def pauses(request: bytes) -> bool:
+        if COMMITS in request and not paused.is_set():
+            if how == "SIGSTOP":
+                server.freeze()
+            else:
+                server.run("CLIENT", "PAUSE", 60_000, "WRITE")
+            paused.set()
+        return False
+
+    async with (
+        proxied(server) as proxy,
+        two_processes(pair, proxy.url, server.url, lease=60.0) as (starting, watching),
+    ):
+        proxy.loses = pauses
+        with fail_after(PATIENCE):
+            async with create_task_group() as tasks:
+                tasks.start_soon(starting.start, "x", source)
+                await paused.wait()
+                tasks.cancel_scope.cancel()
+            if how == "SIGSTOP":
+                server.thaw()
+            else:
+                server.run("CLIENT", "UNPAUSE")
+            subscription = None
+            while subscription is None:
+                with suppress(StreamExists):  # for as long as it takes to be taken back
+                    subscription = await watching.start("x", other)
+            assert await text_of(subscription) == WHOLE
+    assert (source.runs, other.runs) == (0, 1)
+
+
+async def test_streams_are_left_while_a_claim_hangs(start_redis, pair):
+    """Law 7: who started something is told at once; leaving takes five seconds at most."""
+    server, told = start_redis(), []
+
+    async def start(streams):
+        with pytest.raises(StreamsClosed):
+            await streams.start("x", Source())
+        told.append(current_time())
+
+    async with create_task_group() as tasks:
+        async with process(pair, server.url, "x", lease=60.0) as streams:
+            server.freeze()
+            tasks.start_soon(start, streams)
+            await sleep(POLL)
+            left = current_time()
+        assert current_time() - left < 5 + SLOW
+        server.thaw()
+        with fail_after(PATIENCE):
+            while not told:
+                await sleep(POLL)
+    assert told[0] - left < SLOW + streams._grace
 
 
 async def test_a_stream_is_deleted_while_it_runs(redis_server, pair):
@@ -124,6 +186,7 @@ async def test_a_stream_is_deleted_while_it_runs(redis_server, pair):
         traffic(*processes, count=0) as running,
     ):
         running.history.keeps = False
+        running.history.ends_agree = False
         sent = await running.produce(processes[0], "x", "anna")
         stories = [running.consume(streams, "x", "stays") for streams in processes]
         await running.progress()
@@ -132,7 +195,8 @@ async def test_a_stream_is_deleted_while_it_runs(redis_server, pair):
         await running.until(lambda: sent.error is not None, "the source is cancelled")
         await stays_deleted(processes[1])
     assert isinstance(sent.error, Fenced)
-    assert {story.outcome for story in stories} == {Outcome.STOPPED}
+    ends = {(each.outcome, each.records[-1].error) for each in stories}
+    assert ends == {(Outcome.STOPPED, "the stream was deleted")}
 
 
 async def test_a_stream_is_deleted_while_its_producer_is_cut_off(redis_server, pair):

@@ -3,7 +3,9 @@
 import random
 
 import pytest
+from anyio import create_task_group
 
+from resumable_core import Renew
 from resumable_io.redis._stored import COMMIT, READ
 from tests.redis.proxy import proxied
 from tests.redis.steps import data, read, started, texts
@@ -27,6 +29,20 @@ async def test_connections_break_while_nobody_uses_them(open_backend, redis_serv
             await backend.apply("x", texts(seq, "one"))
             redis_server.run("CLIENT", "KILL", "TYPE", "normal")
             assert [stream_id async for stream_id, _ in backend.scan()] == ["x"]
+        assert await data(backend, "x") == ["one"] * 5
+
+
+async def test_several_connections_break_while_nobody_uses_them(open_backend, redis_server):
+    """Whoever comes next is not handed one of them after the other."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        for seq in range(2, 6):
+            async with create_task_group() as tasks:  # each over a connection of its own
+                tasks.start_soon(read, backend, "x")
+                tasks.start_soon(backend.apply, "x", texts(seq, "one"))
+                tasks.start_soon(backend.apply, "x", Renew("a"))
+            redis_server.run("CLIENT", "KILL", "TYPE", "normal")
+            await read(backend, "x")
         assert await data(backend, "x") == ["one"] * 5
 
 

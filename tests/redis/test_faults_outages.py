@@ -32,6 +32,7 @@ from tests.redis.traffic import (
     PATIENCE,
     POLL,
     QUIET,
+    SLOW,
     process,
     traffic,
     two_processes,
@@ -39,9 +40,6 @@ from tests.redis.traffic import (
 )
 
 pytestmark = QUIET
-
-SLOW = 1.0
-"""Seconds that a slow machine may take beyond what was promised."""
 
 
 class Response:

@@ -4,7 +4,7 @@ import hiredis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resumable_io.redis._packing import packed
+from resumable_io.redis._packing import packed, packed_in_python
 
 arguments = st.text() | st.binary() | st.integers()
 
@@ -22,3 +22,9 @@ def test_what_is_packed_is_read_back(commands):
         for command in commands
     ]
     assert not reader.has_data()
+
+
+@given(st.lists(arguments, min_size=1))
+def test_it_is_packed_alike_where_hiredis_is_not_installed(command):
+    """redis-py works without it, too."""
+    assert packed_in_python(tuple(command)) == packed([command])

@@ -156,10 +156,10 @@ async def test_bytes_are_a_floor_of_one_batch(backend):
 
 async def test_age_is_a_floor(backend):
     """What is older goes when something is appended; the newest batch stays, whatever its age."""
-    await started(backend, "x", "old", "old", age=0.5)
+    await started(backend, "x", "old", "old", age=1.0)
     await backend.apply("x", texts(3, "old"))
     assert await data(backend, "x") == ["old", "old", "old"]
-    await sleep(0.6)  # which is longer, by the clock of the store
+    await sleep(1.1)  # which is longer, by the clock of the store
     assert await data(backend, "x") == ["old", "old", "old"]
     await backend.apply("x", texts(4, "new"))
     assert await data(backend, "x") == ["new"]

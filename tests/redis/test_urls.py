@@ -9,7 +9,7 @@ from resumable_io.redis._urls import ServersUrl
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://h", "rediss://u:p@h:1/0", "unix:///path", "redis+other://h", "http+cluster://h"],
+    ["redis://h", "rediss://u:p@h:1/0", "unix:///path", "redis://h?db=1"],
 )
 def test_the_url_of_one_server_is_left_to_the_clients(url):
     assert ServersUrl.parse(url) is None
@@ -53,12 +53,33 @@ def test_a_service_has_a_name(path, service):
         "redis+cluster://u:s3cret@a:99999",
         "redis+sentinel://u:s3cret@a",
         "redis+sentinel://u:s3cret@a/",
+        "redis+other://u:s3cret@h",
+        "http+cluster://u:s3cret@h",
+        "sqlite:///s3cret",
+        "redis://u:s3cret@h:port",
+        "redis://u:s3cret/@h",
+        "redis://u:s3cret@[::1",
     ],
 )
 def test_what_is_none_is_refused_without_its_password(url):
     with pytest.raises(InvalidInput, match="expected") as refused:
         ServersUrl.parse(url)
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("redis://h?db=x", "db"),
+        ("redis+cluster://h?db=x&client_name=y", "db, client_name"),
+        ("redis+sentinel://h/main?db=x", "db"),
+    ],
+)
+async def test_options_that_no_client_takes_are_named(url, named):
+    with pytest.raises(InvalidInput, match=f"does not take .*: {named} "):
+        async with Streams(url):
+            pass
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+sentinel"])

@@ -25,7 +25,7 @@ from anyio import create_task_group, fail_after, sleep
 from anyio.abc import TaskGroup
 from coredis.connection import TCPLocation
 
-from resumable_core import BackendError, Fenced, ProducerLimits, StreamNotFound
+from resumable_core import BackendError, BackendUnavailable, Fenced, ProducerLimits, StreamNotFound
 from resumable_io import Streams
 from resumable_io.redis import RedisBackend
 from tests.redis.history import History, Sent, Story, message, read_message
@@ -37,6 +37,9 @@ LINGER = 5.0
 
 PATIENCE = 20.0
 """Seconds after which something counts as hanging; machines that run tests can be slow."""
+
+SLOW = 4.0
+"""Seconds that a slow machine may take beyond what was promised; far less than an `OUTAGE`."""
 
 PACE = 0.004
 """Seconds between two messages of a source."""
@@ -55,16 +58,29 @@ RECEIVED_PER_HOP = 7
 
 @asynccontextmanager
 async def process(pair, url: str, prefix: str, **options: float):
-    """Open `Streams` with connections of their own, as in a process of their own."""
-    async with unopened(pair, url, prefix, **options) as streams, streams:
+    """Open `Streams` with connections of their own, as in a process of their own.
+
+    On a busy machine it may take longer to connect than the timeout of a test: then once more.
+    """
+    async with AsyncExitStack() as stack:
+        for attempt in range(10):
+            streams = await stack.enter_async_context(unopened(pair, url, prefix, **options))
+            try:
+                await stack.enter_async_context(streams)
+                break
+            except BackendUnavailable:
+                if attempt == 9:
+                    raise
         yield streams
 
 
 @asynccontextmanager
-async def unopened(pair, url: str, prefix: str, *, timeout: float = 5.0, **limits: float):
+async def unopened(
+    pair, url: str, prefix: str, *, timeout: float = 5.0, lease: float = LEASE, **limits: float
+):
     """Make `Streams` that are not entered yet.
 
-    `timeout` is the backend's; the rest are `ProducerLimits`.
+    `timeout` is the backend's; the rest but `lease` are `ProducerLimits`.
     """
     library, (loop, _) = pair
     limits = {"outage": OUTAGE, "linger": LINGER, **limits}
@@ -75,7 +91,7 @@ async def unopened(pair, url: str, prefix: str, *, timeout: float = 5.0, **limit
         stack.callback(gc.collect)  # see QUIET
         yield Streams(
             RedisBackend(client, prefix=prefix, timeout=timeout),
-            lease=LEASE,
+            lease=lease,
             check_interval=CHECK_INTERVAL,
             limits=ProducerLimits(**limits),
             grace=0.5,

@@ -43,6 +43,7 @@ def server(request, shared_servers):
     """A server that is shared with other tests."""
     with watched(shared_servers(PAIRS[request.param])) as server:
         yield server
+        server.settle()
 
 
 @pytest.fixture

@@ -70,7 +70,12 @@ class Server(Client):
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, timeout=10):
+    def settle(self):
+        """Let it do, and log, what is due by now."""
+        for _ in range(5):
+            self.debug()
+
+    def wait(self, timeout=20):
         """Return the exit code; raises when the server takes longer than `timeout` to exit."""
         return self.process.wait(timeout)
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.servers.apps.answers import FLOOD
+from tests.servers.apps.answers import FLOOD, SEND_TIMEOUT
 from tests.servers.serving import eventually
 
 MEGABYTE = 2**20
@@ -47,8 +47,9 @@ def test_a_thousand_killed_connections(server, new_id):
     assert [event.data for event in events] == [f"{n}\n" for n in range(1, len(events) + 1)]
     assert end.type == "end"
     assert server.debug()["calls"][answer] == 1
-    eventually(lambda: server.debug()["producers"] == before["producers"])
-    eventually(lambda: server.debug()["followers"] == before["followers"])
+    # Fewer, when there were some before that had just been about to end.
+    eventually(lambda: server.debug()["producers"] <= before["producers"])
+    eventually(lambda: server.debug()["followers"] <= before["followers"])
 
 
 def test_client_that_stops_reading(server, new_id):
@@ -76,9 +77,32 @@ def test_client_that_stops_reading(server, new_id):
 
 @pytest.mark.parametrize("server", ["uvicorn-fastapi", "hypercorn-asgi"], indirect=True)
 def test_client_that_reads_slowly(server, new_id):
-    """The send timeout is for clients that refuse to read, not for those on a thin line."""
-    with server.request(f"/answers/{new_id('flood')}/events", receive_buffer=65_536) as response:
-        while len(response.body) < 700_000:
-            assert response.read_some(16_384)
-            time.sleep(0.05)  # 320 kB/s: a page of the log takes longer than the send timeout
-        response.cut()
+    """The send timeout is for clients that refuse to read, not for those on a thin line.
+
+    On a machine so busy that nothing arrives for long, this one cannot be told from the others, and
+    tries again.
+    """
+    for _ in range(10):
+        path = f"/answers/{new_id('flood')}/events"
+        with server.request(path, receive_buffer=65_536) as response:
+            longest_pause = read_slowly(response, 700_000)
+            response.cut()
+        if len(response.body) >= 700_000:
+            return
+        assert longest_pause > SEND_TIMEOUT / 2, "it was dropped although it read"
+        server.may_log = ("resumable_io.asgi.ResponseCut",)
+    raise AssertionError("this machine is too busy to read slowly")
+
+
+def read_slowly(response, size):
+    """Read that much, 320 kB/s at most; return for how long nothing was read, at the longest.
+
+    So a page of the log takes longer than the send timeout.
+    """
+    longest_pause, last = 0.0, time.monotonic()
+    while len(response.body) < size and not response.ended:
+        response.read_some(16_384)
+        now = time.monotonic()
+        longest_pause, last = max(longest_pause, now - last), now
+        time.sleep(0.05)
+    return longest_pause

@@ -18,6 +18,8 @@ from resumable_core import (
     Retention,
 )
 from resumable_core.testing import append
+from resumable_io.sqlite._writer import SWEEP
+from resumable_io.sqlite.backend import SCAN_PAGE
 from tests.sqlite.files import looking_into, read, started
 
 WHOLE = ["one", "two", "three"]
@@ -143,13 +145,37 @@ async def test_a_foreign_stream_is_told_to_who_asks_for_it(path, open_backend, c
         await works(backend, "z")
 
 
-async def test_a_foreign_stream_that_has_expired_is_left_alone(path, open_backend):
+async def test_foreign_streams_that_have_expired_keep_no_others_in_the_file(
+    path, open_backend, caplog
+):
+    """Law 8: they go as any other, whatever they hold; what they were is logged."""
+    async with open_backend() as backend:
+        for number in range(2 * SWEEP):
+            await started(backend, f"foreign-{number}", *WHOLE)
+        await started(backend, "old", *WHOLE)
+    with looking_into(path) as db, db:
+        db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0 WHERE id != 'old'")
+        db.execute("UPDATE stream SET expires_at = 1 WHERE id = 'old'")
+    async with open_backend() as backend, backend.follow("other", events=True):
+        for number in range(3):
+            await works(backend, f"y-{number}")
+    with looking_into(path) as db:
+        ids = db.execute("SELECT id FROM stream ORDER BY id").fetchall()
+        assert ids == [("y-0",), ("y-1",), ("y-2",)]
+        assert db.execute("SELECT count(*) FROM batch").fetchone() == (3,)
+    assert "foreign data at stream 'foreign-0'" in caplog.text
+
+
+async def test_a_foreign_stream_that_expires_interrupts_its_followers(path, open_backend):
     async with open_backend() as backend:
         await started(backend, "x", *WHOLE)
-    with looking_into(path) as db, db:
-        db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0")
-    async with open_backend() as backend:
-        await works(backend, "y")
+        async with backend.follow("x", events=True) as feed:
+            with looking_into(path) as db, db:
+                db.execute("UPDATE stream SET sentinel = 5, expires_at = 0")
+            await works(backend, "y")
+            with fail_after(10):
+                assert list(await feed.receive()) == [Interrupted()]
+            await works(backend, "x")
 
 
 @pytest.mark.parametrize("column", BATCH)
@@ -214,21 +240,24 @@ async def test_a_file_that_has_lost_count_of_its_turns_says_so(path, open_backen
 
 
 @pytest.mark.parametrize(
-    "column", ["sentinel = x'00'", "id = x'ffff'", "id = CAST(x'ffff' AS TEXT)"]
+    "column",
+    ["sentinel = x'00'", "id = x'ffff'", "id = CAST(x'ffff' AS TEXT)", "lease_until = 'x'"],
 )
-async def test_a_scan_that_fails_hides_nothing_from_others(path, open_backend, column):
-    """What is acknowledged afterwards is found by those who read where the scan has read."""
+async def test_a_scan_passes_over_what_is_not_ours(path, open_backend, caplog, column):
+    """One stream that cannot be read hides none of the others, however many pages there are."""
+    names = [f"{number:03}" for number in range(SCAN_PAGE + 2)]
     async with open_backend() as backend:
-        await started(backend, "x", *WHOLE)
+        for name in names:
+            await backend.apply(name, Claim("a", 100.0))
         with looking_into(path) as db, db:
-            db.execute(f"UPDATE stream SET {column}")
-        told = []
-        for number in range(5):
-            with pytest.raises(BackendError) as error:
-                [each async for each in backend.scan()]
-            assert not isinstance(error.value, BackendUnavailable)
-            told.append(error)  # and with it whatever its traceback refers to
-            await works(backend, f"y-{number}")
+            db.execute(f"UPDATE stream SET {column} WHERE id = '000'")
+            db.execute("UPDATE stream SET sentinel = 5 WHERE id = ?", (names[SCAN_PAGE - 1],))
+        for _ in range(2):
+            caplog.clear()
+            found = [stream_id async for stream_id, _ in backend.scan()]
+            assert sorted(found) == [*names[1 : SCAN_PAGE - 1], *names[SCAN_PAGE:]]
+            assert caplog.text.count("foreign data at stream") == 2
+            await works(backend, names[-1])
 
 
 @pytest.mark.parametrize("table", ["stream", "batch", "published", "turn"])

@@ -2,9 +2,18 @@
 
 import secrets
 import time
+from contextlib import suppress
 
 import pytest
-from anyio import CancelScope, create_task_group, fail_after, sleep, sleep_forever, to_thread
+from anyio import (
+    CancelScope,
+    create_task_group,
+    fail_after,
+    move_on_after,
+    sleep,
+    sleep_forever,
+    to_thread,
+)
 
 from resumable_core import (
     BackendError,
@@ -13,6 +22,7 @@ from resumable_core import (
     Claim,
     Delete,
     Finish,
+    Interrupted,
     InvalidInput,
     Message,
     Observe,
@@ -22,6 +32,7 @@ from resumable_core import (
     Renew,
     Retention,
     State,
+    StreamExists,
 )
 from resumable_core.testing import append
 from resumable_io import Streams
@@ -336,3 +347,59 @@ async def test_the_pool_of_the_application_is_left_alone(open_backend):
         finally:
             for each in borrower:
                 limiter.release_on_behalf_of(each)
+
+
+async def test_a_start_that_is_cancelled_while_the_file_is_locked_is_taken_back(path, open_backend):
+    """Its turn goes on, and claims what nobody will produce; the id is free at once."""
+    async with Streams(open_backend(), lease=60.0) as streams, Streams(open_backend()) as elsewhere:
+        with looking_into(path) as db:
+            db.execute("BEGIN IMMEDIATE")
+            with fail_after(10), move_on_after(0.3):
+                await streams.start("x", ["never"])
+            db.execute("COMMIT")
+        with fail_after(10):
+            subscription = None
+            while subscription is None:
+                with suppress(StreamExists):  # for as long as it takes to be taken back
+                    subscription = await elsewhere.start("x", ["one"])
+            assert [event.data async for event in subscription] == ["one"]
+
+
+@pytest.mark.parametrize("what", ["", "-wal"], ids=["the file", "its log"])
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+async def test_a_file_that_is_taken_away_says_so(path, open_backend, what, how):
+    """Law 4: nobody goes on in a file that others do not see. When it is put back, all go on."""
+    taken, aside = path.with_name(path.name + what), path.with_name("aside")
+    async with open_backend() as backend, open_backend() as other:
+        await started(backend, "x", "one")
+        async with other.follow("x", events=True) as feed:
+            aside.hardlink_to(taken)
+            taken.unlink()
+            if how == "moved":
+                aside.rename(path.with_name("moved"))
+            elif how == "replaced":
+                taken.touch()
+            for call in (
+                backend.apply("x", Renew("a")),
+                read(backend, "x"),
+                other.apply("y", Claim("a", 100.0)),
+                other.read("x", 0, 9, connected_for=0.0),
+            ):
+                with pytest.raises(BackendError, match=r"streams\.db or its -wal was") as told:
+                    await call
+                assert not isinstance(told.value, BackendUnavailable)
+            (path.with_name("moved") if how == "moved" else aside).replace(taken)
+            await backend.apply("x", append("a", 2, [Message("two")]))
+            with fail_after(10):
+                assert Interrupted() in await feed.receive()
+            assert [event.data for event in (await read(other, "x")).events] == ["one", "two"]
+
+
+async def test_whoever_changes_its_folder_stays_with_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with SQLiteBackend("streams.db") as backend:
+        await started(backend, "x", "one")
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
+        assert [event.data for event in (await read(backend, "x")).events] == ["one"]
+    assert not (tmp_path / "elsewhere" / "streams.db").exists()

@@ -233,6 +233,8 @@ async def resume() -> EventId | None:
             assert_type(event.data, str | bytes)
             assert_type(event.type, str | None)
         assert_type(await subscription.receive(), Sequence[Record])
+        assert_type(subscription.receive_nowait(), Sequence[Record])
+        assert_type(await subscription.wait(), None)
         assert_type(subscription.finished, bool)
     await subscription.aclose()
     return subscription.id

@@ -26,7 +26,7 @@ def example(tmp_path, redis_server):
         text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert "redis://localhost:6379" in text
         text = text.replace("redis://localhost:6379", redis_server.url)
-        (tmp_path / "app.py").write_text(text.replace("sleep(0.5)", "sleep(0.1)"), encoding="utf-8")
+        (tmp_path / "app.py").write_text(text.replace("sleep(0.5)", "sleep(0.2)"), encoding="utf-8")
         return tmp_path
 
     return write

@@ -71,6 +71,8 @@ class Plan:
                 )
             case Renew():
                 return Renew(epoch)
+            case Delete(str()):
+                return Delete(epoch)
             case change:
                 return change
 
@@ -108,7 +110,7 @@ def plans() -> st.SearchStrategy[Plan]:
         metadata,
     )
     outcomes = st.sampled_from([Outcome.DONE, Outcome.FAILED, Outcome.LOST])
-    others = st.sampled_from([Renew(""), Expire(), Delete()])
+    others = st.sampled_from([Renew(""), Expire(), Delete(), Delete("")])
     looks = st.builds(Stop, st.none() | texts()) | st.builds(Observe, connected_for)
     finishes = st.builds(Finish, st.just(""), outcomes, st.just(0), notices())
     every = st.one_of(appends, appends, claims, claims, recovers, finishes, looks, others)

@@ -89,9 +89,11 @@ class Model:
         match change:
             case Expire():
                 return self
-            case Delete():
+            case Delete(epoch) if not self.there or epoch in {None, self.epoch}:
                 until = now + max(self.lease, self.keep)
                 return Model("deleted", self.epoch, expires_at=until) if self.there else self
+            case Delete():
+                raise Fenced
             case Observe(seconds):
                 dead = self.state == "active" and now >= self.lease_until and seconds >= self.lease
                 return self.ended("lost", now) if dead else self

@@ -33,14 +33,17 @@ def bearer(lookup: Lookup) -> Callable[[Connection, str], Awaitable[Principal]]:
 
     A token is never looked for in the URL, which is logged and shared. A browser's `EventSource`
     can send no header: use `cookie`, or a client that is built on `fetch`.
+
+    Raises `InvalidInput` for a mapping with an empty token, as an unset setting makes one.
     """
     find = finder(lookup)
 
     async def authorize(connection: Connection, _: str) -> Principal:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
             raise Unauthorized("a bearer token is needed")
-        principal = await find(token.strip())
+        principal = await find(token)
         if principal is None:
             raise Unauthorized("unknown token", challenge='Bearer error="invalid_token"')
         return principal
@@ -62,7 +65,7 @@ def cookie(
     so it must ask in a way that has an `Origin`. A POST is refused. Give the cookie the attributes
     `HttpOnly`, `Secure` and `SameSite`, too.
 
-    Raises `InvalidInput` for origins that could never match.
+    Raises `InvalidInput` for origins that could never match, and for an empty value in a mapping.
     """
     find = finder(lookup)
     allowed = frozenset([origins] if isinstance(origins, str) else origins)
@@ -74,7 +77,7 @@ def cookie(
         if not _comes_from(allowed, connection):
             raise Forbidden("requests from this origin are not allowed")
         value = connection.cookies.get(name)
-        principal = None if value is None else await find(value)
+        principal = await find(value) if value else None
         if principal is None:
             raise Unauthorized("a valid session is needed", challenge="Cookie")
         return principal
@@ -103,6 +106,8 @@ def finder(lookup: Lookup) -> Find:
 
 
 def _table(entries: Mapping[str, Principal]) -> Find:
+    if "" in entries:
+        raise InvalidInput("an empty secret would let everybody in: is a setting missing?")
     known = [(_digest(secret), principal) for secret, principal in entries.items()]
 
     async def find(secret: str) -> Principal | None:

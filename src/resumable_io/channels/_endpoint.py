@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final, Literal, TypedDict, Unpack
 
-from anyio import CancelScope, current_time, fail_after
+from anyio import current_time, fail_after
 
 from resumable_core import (
     Beginning,
@@ -27,11 +26,9 @@ from resumable_core import (
     ResumableError,
     Retention,
     SSEFraming,
-    Then,
     encode_expired,
     encode_retry,
 )
-from resumable_io._body import Body
 from resumable_io._channels import CHANNEL_RETENTION, Channel
 from resumable_io._http import (
     Receive,
@@ -104,8 +101,11 @@ def channel_endpoint(
 ) -> ChannelEndpoint:
     """Return the endpoint of the channels of `streams`.
 
-    The channel is the path parameter `channel`, or else the last segment of the path. `authorize`
-    is asked at every connect, with the credentials that the client has by then. Without
+    The channel is the path parameter `channel`; without path parameters, the last segment of the
+    path. A route that has others alone raises `RuntimeError`, for it might mix what belongs to
+    different tenants.
+
+    `authorize` is asked at every connect, with the credentials that the client has by then. Without
     `authorize_publish` nobody can publish here; with it, whoever is a principal that `may_publish`.
 
     A subscriber's id moves on, by id-only blocks, behind what is for others. At the time when a
@@ -200,11 +200,13 @@ class ChannelEndpoint:
         await answer(send, 202, headers, json.dumps({"id": str(id)}).encode())
 
     def _channel(self, scope: Scope) -> Channel:
-        name: str | None = scope.get("path_params", {}).get("channel")
-        last_segment: str = scope["path"].rpartition("/")[2]
-        return self._streams.channel(
-            last_segment if name is None else name, retention=self._retention
-        )
+        parameters: Mapping[str, str] = scope.get("path_params", {})
+        if parameters and "channel" not in parameters:
+            raise RuntimeError(
+                f"the path parameter `channel` names the channel, this route has {[*parameters]}"
+            )
+        name = parameters.get("channel", scope["path"].rpartition("/")[2])
+        return self._streams.channel(name, retention=self._retention)
 
 
 class ChannelResponse(EventStreamResponse):
@@ -231,7 +233,6 @@ class ChannelResponse(EventStreamResponse):
         self._replay = replay
         self._start = start
         self._recipients: Iterable[str] = ()
-        self._expires = math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -244,7 +245,7 @@ class ChannelResponse(EventStreamResponse):
             return
         self._recipients = principal.recipients
         if principal.expires_at is not None:
-            self._expires = current_time() + principal.expires_at - self._clock()
+            self.expires_at = current_time() + principal.expires_at - self._clock()
         with connection:
             await super().__call__(scope, receive, send)
 
@@ -268,11 +269,9 @@ class ChannelResponse(EventStreamResponse):
             position, recipient=self._recipients, replay=self._replay
         )
 
-    async def _send_records(self, subscription: Subscription, body: Body) -> Then:
-        with CancelScope(deadline=self._expires):
-            return await super()._send_records(subscription, body)
-        await body.send(encode_expired(subscription.id))
-        return Then.COMPLETE
+    def expired(self, subscription: Subscription) -> bytes:
+        """Return the notice that the principal is none any more."""
+        return encode_expired(subscription.id)
 
 
 def _own(key: str, principal: Principal) -> str:

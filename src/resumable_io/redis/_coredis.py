@@ -16,8 +16,9 @@ from coredis import exceptions
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
-from resumable_core import BackendError, BackendFull, BackendUnavailable
+from resumable_core import BackendError, BackendUnavailable
 
+from ._errors import refusal, said
 from ._port import (
     SCAN_COUNT,
     Address,
@@ -31,7 +32,6 @@ from ._port import (
     Redirected,
     UnknownScript,
     first_of,
-    is_full,
 )
 from ._urls import ServersUrl
 
@@ -200,10 +200,9 @@ def translated() -> Generator[None]:
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (error.host, error.port), moved=moved) from error
     except _RETRIED as error:
-        raise BackendUnavailable(f"Redis does not answer: {error}") from error
+        raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:
-        kind = BackendFull if is_full(error) else BackendError
-        raise kind(f"Redis: {error}") from error
+        raise refusal(error) from error
 
 
 def _as_it_is(reply: Any, **_: object) -> Any:

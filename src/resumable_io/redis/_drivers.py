@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
-from sniffio import current_async_library
+from anyio import get_cancelled_exc_class
 
 from resumable_core import InvalidInput
 
@@ -28,10 +29,12 @@ def driver_for(client: object, timeout: float) -> Driver:
     kind = _kind_of(client)
     if isinstance(client, str):
         url = ServersUrl.parse(client)
-        if url is None:
-            return kind.of_url(client, timeout)
-        if url.kind == "sentinel":
-            return kind.of_sentinel(url, timeout)
+        with _refused_options(client):
+            if url is None:
+                return kind.of_url(client, timeout)
+            if url.kind == "sentinel":
+                return kind.of_sentinel(url, timeout)
+            kind.of_url(url.of(url.addresses[0]), timeout)  # to know now whether it can be made
         return ClusterDriver(url.addresses, lambda each: kind.of_url(url.of(each), timeout))
     if (nodes := kind.nodes_of(client)) is not None:
         return ClusterDriver(nodes, lambda address: kind.of_node(client, address))
@@ -39,7 +42,8 @@ def driver_for(client: object, timeout: float) -> Driver:
 
 
 def _kind_of(client: object) -> type[RedisPyDriver | CoredisDriver]:
-    on_asyncio = current_async_library() == "asyncio"
+    # The exception of a cancellation is what tells the event loops apart in public.
+    on_asyncio = get_cancelled_exc_class().__module__.startswith("asyncio.")
     match _library_of(client) or ("redis" if on_asyncio else "coredis"):
         case "redis" if on_asyncio:
             with _extra("redis"):
@@ -64,6 +68,19 @@ def _library_of(client: object) -> str | None:
     raise InvalidInput(
         f"expected a URL, a redis.asyncio or a coredis client, got {type(client).__name__}"
     )
+
+
+@contextmanager
+def _refused_options(url: str) -> Generator[None]:
+    """Raise `InvalidInput` that names the options of a URL if a client cannot be made with them."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        names = ", ".join(parse_qs(urlsplit(url).query, keep_blank_values=True))
+        raise InvalidInput(
+            f"the Redis client does not take these options of the URL, or their values: {names} "
+            "(a prefix of keys is named apart from the URL)"
+        ) from error
 
 
 @contextmanager

@@ -192,6 +192,11 @@ class LiveFeed:
 
     def _take(self, item: Heard) -> None:
         match item:
+            case Published(channel, payload):
+                if subscribers := self._subscribers.get(channel):
+                    news = self._read(channel, payload)
+                    for subscriber in subscribers:
+                        subscriber.put(news)
             case Confirmed(channel):
                 if channel == self._home:
                     self._at_home()
@@ -207,11 +212,6 @@ class LiveFeed:
                 elif channel in self._confirmed:
                     # Nobody here has given it up: it has gone to another node of the cluster.
                     raise BackendUnavailable(MOVED)
-            case Published(channel, payload):
-                if subscribers := self._subscribers.get(channel):
-                    news = self._read(channel, payload)
-                    for subscriber in subscribers:
-                        subscriber.put(news)
             case None:
                 pass
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from resumable_core import BackendError, BackendUnavailable
 
@@ -64,8 +64,7 @@ class Script:
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Ask for one run of a script."""
 
     script: Script
@@ -78,23 +77,20 @@ class Call:
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(NamedTuple):
     """Say that a subscription to a channel is in force, for the first time or again."""
 
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """Carry what was published on a channel."""
 
     channel: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """Say that a subscription to a channel is not in force any more, asked for or not."""
 
     channel: str
@@ -227,11 +223,6 @@ def _said(hello: object, name: bytes) -> str:
             return ""
     value = said.get(name, b"")
     return value.decode() if isinstance(value, bytes) else ""
-
-
-def is_full(error: Exception) -> bool:
-    """Say whether Redis refuses to write because it has no memory left, and has changed nothing."""
-    return "used memory > 'maxmemory'" in str(error)
 
 
 def first_of(errors: BaseExceptionGroup[E]) -> E:

@@ -14,8 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from resumable_core import BackendError, BackendFull, BackendUnavailable
+from resumable_core import BackendError, BackendUnavailable
 
+from ._errors import refusal, said
 from ._packing import packed
 from ._port import (
     SCAN_COUNT,
@@ -29,7 +30,6 @@ from ._port import (
     Published,
     Redirected,
     UnknownScript,
-    is_full,
 )
 from ._urls import ServersUrl
 
@@ -52,17 +52,25 @@ _OF_SENTINEL: Final = {"host", "port", "connection_class"}
 
 
 class RedisPyDriver(Driver):
-    """Drive a `redis.asyncio` client; close those that are its own."""
+    """Drive a `redis.asyncio` client; close those that are its own.
 
-    def __init__(self, client: Any, own: Sequence[Any] = ()) -> None:
+    Connections of one that `keeps` them go back to its pool when they break: to ask a pool takes
+    longer than to send. Where they may have to log in anew, or to lead to another server some day,
+    they go back after each use, since it is the pool that sees to that.
+    """
+
+    def __init__(self, client: Any, own: Sequence[Any] = (), *, keeps: bool = False) -> None:
         self._client = client
         self._own = own
+        self._keeps = keeps
+        self._kept: list[Any] = []  # those that nobody uses at the moment
 
     @classmethod
     def of_url(cls, url: str, timeout: float) -> Self:
         """Open a server."""
         client = redis.asyncio.from_url(url, **_options(timeout))
-        return cls(client, (client,))
+        _check_options(client)
+        return cls(client, (client,), keeps=True)
 
     @classmethod
     def of_sentinel(cls, url: ServersUrl, timeout: float) -> Self:
@@ -73,6 +81,7 @@ class RedisPyDriver(Driver):
         asked = {**options, "socket_timeout": timeout}  # then the next one is
         sentinel = cast("Any", Sentinel)(url.addresses, sentinel_kwargs=asked)
         client = sentinel.master_for(url.service, **options, **server)
+        _check_options(client)
         return cls(client, (client, *sentinel.sentinels))
 
     @classmethod
@@ -106,12 +115,17 @@ class RedisPyDriver(Driver):
         # long, most of it to pack arguments.
         pool = self._client.connection_pool
         with translated():
-            connection = await pool.get_connection()
+            connection = self._kept.pop() if self._kept else await pool.get_connection()
             try:
                 await connection.send_packed_command(packed(commands))
                 return [await _reply(connection) for _ in commands]
             finally:
-                await pool.release(connection)
+                if self._keeps and connection.is_connected:
+                    self._kept.append(connection)
+                else:  # what has broken one has often broken all
+                    broken, self._kept = [connection, *self._kept], []
+                    for each in broken:
+                        await pool.release(each)
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[Listener, None]:
@@ -172,6 +186,12 @@ def _options(timeout: float) -> dict[str, Any]:
     }
 
 
+def _check_options(client: Any) -> None:
+    """Raise at once what making a connection raises for options that there are not."""
+    with translated():
+        client.connection_pool.make_connection()  # it does not connect
+
+
 @contextmanager
 def translated() -> Generator[None]:
     """Raise what redis-py raises as ours."""
@@ -186,10 +206,9 @@ def translated() -> Generator[None]:
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (host, port), moved=moved) from error
     except _RETRIED as error:
-        raise BackendUnavailable(f"Redis does not answer: {error}") from error
+        raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:
-        kind = BackendFull if is_full(error) else BackendError
-        raise kind(f"Redis: {error}") from error
+        raise refusal(error) from error
 
 
 async def _reply(connection: Any) -> Any:

@@ -6,8 +6,7 @@ import json
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from anyio import current_time
 
@@ -32,6 +31,7 @@ from resumable_core import (
     page_of,
 )
 
+from ._errors import FOREIGN
 from ._keys import Keys, is_live
 from ._port import Call, Script
 
@@ -42,8 +42,10 @@ NO_KEY: Final = -2
 """What PTTL says of a key that is not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+_NOTHING: Final[Mapping[str, int]] = {}
+
+
+class Stored(NamedTuple):
     """Hold a sentinel as the store had it, and the token by which the store recognises it."""
 
     sentinel: Sentinel
@@ -52,7 +54,7 @@ class Stored:
     """Seconds that the store's clock is ahead of the event loop's."""
     store: str = ""
     """What the server's memory goes back to; asked for where something is published."""
-    published: Mapping[str, int] = field(default_factory=dict[str, int])
+    published: Mapping[str, int] = _NOTHING
     """At which seqs a channel holds what was published under some keys."""
 
     def now(self) -> float:
@@ -170,7 +172,7 @@ def _reading(key: str) -> Generator[None]:
     try:
         yield
     except (ForeignData, ValueError) as error:
-        raise BackendError(f"foreign data in {key}: {error}") from error
+        raise BackendError(f"foreign data in {key}: {error}: {FOREIGN}") from error
 
 
 def _names(keys: Keys, *, channel: bool = False) -> Sequence[str]:

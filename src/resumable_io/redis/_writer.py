@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
-from anyio import Event, current_time, fail_after
+from anyio import CancelScope, Event, current_time, sleep_until
 from anyio.abc import TaskGroup
 
 from resumable_core import BackendError, BackendUnavailable
@@ -48,24 +48,48 @@ class Lane:
         self._timeout = timeout
         self._replicas = replicas
         self._waiting: deque[_Pending] = deque()
+        self._closed = False
+        self._batch: Sequence[_Pending] = ()  # what is under way
         self._work = Wakeup()
+        self._began = math.inf  # when the round trip under way did
+        self._patience = CancelScope()
 
     async def run(self) -> None:
         """Carry out what is asked until cancelled."""
-        batch: Sequence[_Pending] = ()
         try:
             while True:
-                batch = self._next()
-                if not batch:
-                    await self._work.wait()
-                    continue
-                replies = await self._evaluate([pending.call for pending in batch])
-                for pending, reply in zip(batch, replies, strict=True):
-                    pending.reply = reply
-                    pending.done.set()
+                with CancelScope() as self._patience:
+                    while not self._patience.cancel_called:
+                        await self._round_trip()
+                self._answer([self._as_ours(TimeoutError())] * len(self._batch))
         finally:
-            for pending in (*batch, *self._waiting):
+            self._closed = True
+            for pending in (*self._batch, *self._waiting):
                 pending.done.set()
+
+    async def watch(self) -> None:
+        """Give up the round trip that takes too long, until cancelled.
+
+        It looks when one could be late: a timer for each would cost as much as all the rest of it.
+        """
+        while True:
+            await sleep_until(min(self._began, current_time()) + self._timeout)
+            if current_time() >= self._began + self._timeout:
+                self._began = math.inf
+                self._patience.cancel()
+
+    async def _round_trip(self) -> None:
+        self._batch = self._next()
+        if self._batch:
+            self._answer(await self._evaluate([pending.call for pending in self._batch]))
+        else:
+            await self._work.wait()
+
+    def _answer(self, replies: Sequence[Any]) -> None:
+        for pending, reply in zip(self._batch, replies, strict=True):
+            pending.reply = reply
+            pending.done.set()
+        self._batch = ()
 
     def _next(self) -> Sequence[_Pending]:
         """Return what goes into the next round trip, without those whom nobody waits for."""
@@ -77,24 +101,27 @@ class Lane:
         return batch
 
     async def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
+        self._began = current_time()
         try:
-            with fail_after(self._timeout):
-                try:
-                    replies = await self._driver.evaluate(calls, replicas=self._replicas)
-                except BackendUnavailable:
-                    # Often it is but the connection, which broke while it was idle. Scripts may be
-                    # repeated: what one has done already, the next one finds.
-                    self.answering_since = math.inf
-                    replies = await self._driver.evaluate(calls, replicas=self._replicas)
+            try:
+                replies = await self._driver.evaluate(calls, replicas=self._replicas)
+            except BackendUnavailable:
+                # Often it is but the connection, which broke while it was idle. Scripts may be
+                # repeated: what one has done already, the next one finds.
+                self.answering_since = math.inf
+                replies = await self._driver.evaluate(calls, replicas=self._replicas)
         except Exception as error:  # noqa: BLE001
             # Whatever it is, this lane goes on: it serves all streams of the process.
-            self.answering_since = math.inf
             return [self._as_ours(error)] * len(calls)
+        finally:
+            self._began = math.inf
         if math.isinf(self.answering_since) and self.answering_since > 0:
             self.answering_since = current_time()
         return replies
 
     def _as_ours(self, error: Exception) -> Exception:
+        """Return what is told of what went wrong."""
+        self.answering_since = math.inf
         match error:
             case BackendError():
                 return error
@@ -106,6 +133,8 @@ class Lane:
     async def ask(self, call: Call) -> Any:
         """Run one script and return its reply; see `Lanes.ask`."""
         pending = _Pending(call)
+        if self._closed:
+            raise pending.reply
         self._waiting.append(pending)
         self._work.wake()
         try:
@@ -113,6 +142,8 @@ class Lane:
         finally:
             pending.wanted = False
         if isinstance(pending.reply, Exception):
+            if isinstance(pending.reply, BackendUnavailable):
+                self.answering_since = math.inf  # others may be refused, too, who have to renew
             raise pending.reply
         return pending.reply
 
@@ -149,6 +180,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[shard] = Lane(self._driver, self._timeout, self._replicas)
             self._tasks.start_soon(lane.run)
+            self._tasks.start_soon(lane.watch)
         try:
             return await lane.ask(call)
         except BackendUnavailable:

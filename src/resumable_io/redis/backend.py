@@ -25,6 +25,7 @@ from resumable_core import (
     BackendUnavailable,
     Change,
     Claim,
+    Delete,
     EventId,
     Finish,
     InvalidInput,
@@ -210,11 +211,13 @@ class RedisBackend(Backend):
 
     async def apply(self, stream_id: str, change: Change) -> Sentinel:
         """Carry out one change and return the sentinel after it; see `Backend.apply`."""
-        keys = keys_of(self._prefix, stream_id)
+        keys, lanes = keys_of(self._prefix, stream_id), self._lanes_for(change)
         known, fresh = self._known.pop(stream_id, None), False
         for _ in range(ATTEMPTS):
             if known is None:
-                known, fresh = await self._look(keys), True
+                # What is to end may be a claim that is under way: then in the same lane.
+                looks = lanes if isinstance(change, Delete | Finish) else self._others
+                known, fresh = await self._look(keys, looks), True
             if isinstance(change, _OBSERVERS):  # what it says may be long ago
                 watched = min(change.connected_for, self._connected_for)
                 change = replace(change, connected_for=watched)
@@ -226,7 +229,6 @@ class RedisBackend(Backend):
                     raise
                 known = None
                 continue
-            lanes = self._lanes_for(change)
             if effect.sentinel is known.sentinel and not (fresh and lanes is self._replicated):
                 if fresh:
                     return effect.sentinel
@@ -278,7 +280,7 @@ class RedisBackend(Backend):
         match change:
             case Append():
                 return self._appends
-            case Claim() | Finish() if self._replicated is not None:
+            case Claim() | Finish() | Delete(str()) if self._replicated is not None:
                 # A repeat, too, writes something: of what it finds, replicas may know nothing yet.
                 return self._replicated
             case _:
@@ -294,9 +296,9 @@ class RedisBackend(Backend):
         if now + former.clock >= former.sentinel.lease_until:
             del self._known[longest_silent]
 
-    async def _look(self, keys: Keys) -> Stored:
+    async def _look(self, keys: Keys, lanes: Lanes | None = None) -> Stored:
         asked = current_time()
-        reply = await self._others.ask(look_call(keys))
+        reply = await (lanes or self._others).ask(look_call(keys))
         return self._answered(stored(keys, reply[:7]), asked)
 
     def _answered(self, known: Stored, asked: float) -> Stored:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TypeVar
 
 from resumable_core import BackendError, BackendFull, BackendUnavailable
@@ -72,6 +73,7 @@ def open_file(path: str, timeout: float) -> sqlite3.Connection:
     """
     with errors_of(path):
         db = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
+        db.text_factory = _text
         try:
             with transaction(db, "DEFERRED"):  # somebody may be making it
                 ours = _is_ours(db, path)
@@ -82,6 +84,14 @@ def open_file(path: str, timeout: float) -> sqlite3.Connection:
             db.close()
             raise
         return db
+
+
+def _text(found: bytes) -> str | bytes:
+    """Return text; what others have written may be none."""
+    try:
+        return found.decode()
+    except UnicodeDecodeError:
+        return found
 
 
 def _is_ours(db: sqlite3.Connection, path: str) -> bool:
@@ -127,6 +137,35 @@ def _waiting(act: Callable[[], T], timeout: float) -> T:
             if not _is_locked(error) or time.monotonic() > deadline:
                 raise
             time.sleep(RETRY)
+
+
+class Place:
+    """Know where an open file is, and notice when others have taken it away.
+
+    SQLite would go on with what has no name any more, and other processes with a new file: two
+    stores, of which one is forgotten.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.path: str = db.execute("PRAGMA database_list").fetchone()[2]
+        """The whole path, whatever folder this process is in by now."""
+        self._files = Path(self.path), Path(f"{self.path}-wal")
+        self._found = self._look()
+
+    def check(self) -> None:
+        """Raise `BackendError` when the file, or its log, is not there any more, or is another."""
+        if self._look() != self._found:
+            raise BackendError(
+                f"{self.path} or its -wal was removed, moved or replaced while it was in use: "
+                "put it back, or restart all processes that use it"
+            )
+
+    def _look(self) -> tuple[object, ...]:
+        try:
+            found = [each.stat() for each in self._files]
+        except FileNotFoundError:
+            return ()
+        return tuple((each.st_dev, each.st_ino) for each in found)
 
 
 @contextmanager

@@ -126,6 +126,13 @@ def keep(db: sqlite3.Connection, row: Row, effect: Effect, turn: int, now: float
     )
 
 
+def remove(db: sqlite3.Connection, key: int) -> None:
+    """Remove a stream, whatever it holds."""
+    db.execute("DELETE FROM batch WHERE stream = ?", (key,))
+    db.execute("DELETE FROM published WHERE stream = ?", (key,))
+    db.execute("DELETE FROM stream WHERE key = ?", (key,))
+
+
 @dataclass(slots=True)
 class _Oldest:
     """Iterate over the batches of a log from the oldest on, as far as retention looks."""

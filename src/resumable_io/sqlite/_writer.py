@@ -7,11 +7,13 @@ have written is told first, then what this turn does; so every feed hears things
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from anyio import Event
@@ -35,8 +37,10 @@ from resumable_core import (
 from resumable_io._feed import FEED_ITEMS
 
 from ._clock import Clock
-from ._file import errors_of, open_file, transaction
-from ._rows import COLUMNS, Row, batches_after, keep, load, published, read_row
+from ._file import Place, errors_of, open_file, transaction
+from ._rows import COLUMNS, Row, batches_after, keep, load, published, read_row, remove
+
+logger: Final = logging.getLogger("resumable_io")
 
 SWEEP: Final = 4
 """Expired streams that a turn removes: more than it makes, and few enough to be quick."""
@@ -81,6 +85,7 @@ class Writer:
         self._path = path
         self._clock = clock
         self._db = open_file(path, timeout)
+        self.place: Place = Place(self._db)
         self._told: dict[str, Sentinel | None] = {}
         """The streams that are followed; None where nobody knows what was told."""
         self._number = 0
@@ -104,6 +109,7 @@ class Writer:
         writes = any(not isinstance(job.task, Follow) for job in jobs)
         try:
             with errors_of(self._path):
+                self.place.check()
                 if not jobs and self._data_version() == self._version:
                     return ()
                 with transaction(self._db, "IMMEDIATE" if writes else "DEFERRED"):
@@ -111,7 +117,9 @@ class Writer:
                     news = self._look()
                     number, changes = self._number + 1, self._db.total_changes
                     for job in jobs:
-                        job.answer, told = self._do(job.stream_id, job.task, number)
+                        job.answer, told = self._do(
+                            partial(self._answer, job.stream_id, job.task, number)
+                        )
                         news += told
                     if writes:
                         news += self._sweep(number)
@@ -125,14 +133,14 @@ class Writer:
             raise
 
     def _do(
-        self, stream_id: str, task: Change | Follow, number: int
+        self, task: Callable[[], tuple[Effect, list[News]]]
     ) -> tuple[Effect | Exception, list[News]]:
         """Return the answer to a task, and what is to be told; an error undoes this task alone."""
         answer: Effect | Exception
         self._db.execute("SAVEPOINT task")
         try:
             with errors_of(self._path):
-                answer, news = self._answer(stream_id, task, number)
+                answer, news = task()
         except Exception as error:
             if not self._db.in_transaction:  # SQLite itself has undone the whole turn
                 raise
@@ -158,13 +166,23 @@ class Writer:
         """Forget some of what has expired."""
         news: list[News] = []
         expired = self._db.execute(
-            "SELECT id FROM stream WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+            "SELECT key, id FROM stream WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
             (self._clock.now(), SWEEP),
         )
-        for (stream_id,) in expired.fetchall():
-            # What goes wrong is told to those who ask for that stream.
-            news += self._do(stream_id, Expire(), number)[1]
+        for key, stream_id in expired.fetchall():
+            answer, told = self._do(partial(self._answer, stream_id, Expire(), number))
+            if type(answer) is BackendError:  # it must not keep others from being removed
+                logger.warning("a stream has expired and is removed, although: %s", answer)
+                answer, told = self._do(partial(self._remove, stream_id, key))
+            news += told
         return news
+
+    def _remove(self, stream_id: str, key: int) -> tuple[Effect, list[News]]:
+        remove(self._db, key)
+        if stream_id not in self._told:
+            return Effect(ABSENT), []
+        self._told[stream_id] = None
+        return Effect(ABSENT), [(stream_id, Interrupted())]
 
     def _apply(self, stream_id: str, change: Change, number: int) -> tuple[Effect, list[News]]:
         now = self._clock.now()

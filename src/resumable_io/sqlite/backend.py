@@ -9,13 +9,14 @@ somebody follows anything here. Reads have connections of their own and wait for
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from anyio import (
     CancelScope,
@@ -28,6 +29,7 @@ from anyio import (
 
 from resumable_core import (
     Appended,
+    BackendError,
     Change,
     Effect,
     EventId,
@@ -46,6 +48,8 @@ from ._clock import Clock
 from ._file import errors_of, open_file, transaction
 from ._rows import COLUMNS, Row, page_after, read_row
 from ._writer import Follow, Job, Writer
+
+logger: Final = logging.getLogger("resumable_io")
 
 T = TypeVar("T")
 
@@ -226,7 +230,9 @@ class SQLiteBackend(Backend):
 
     def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with errors_of(self._path):
-            db = self._idle.pop() if self._idle else open_file(self._path, self._timeout)
+            place = self._writer.place
+            place.check()
+            db = self._idle.pop() if self._idle else open_file(place.path, self._timeout)
             try:
                 with transaction(db, "DEFERRED"):
                     answer = question(db)
@@ -236,15 +242,25 @@ class SQLiteBackend(Backend):
             self._idle.append(db)
             return answer
 
-    async def _known_after(self, stream_id: str) -> Sequence[tuple[str, Sentinel]]:
+    async def _known_after(self, key: int) -> Sequence[tuple[int, Row | None]]:
         now = self._clock.now()
-        query = f"SELECT {COLUMNS} FROM stream WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"  # noqa: S608
+        query = (
+            f"SELECT {COLUMNS} FROM stream WHERE key > ? AND expires_at > ? ORDER BY key LIMIT ?"  # noqa: S608
+        )
 
-        def rows(db: sqlite3.Connection) -> Sequence[Row]:
-            found = db.execute(query, (stream_id, now, SCAN_PAGE)).fetchall()
-            return [read_row(each) for each in found]
+        def rows(db: sqlite3.Connection) -> Sequence[tuple[int, Row | None]]:
+            found = db.execute(query, (key, now, SCAN_PAGE)).fetchall()
+            return [(each[1], _readable(each)) for each in found]
 
-        return [(row.stream_id, row.sentinel) for row in await self._ask(rows)]
+        return await self._ask(rows)
+
+
+def _readable(found: tuple[Any, ...]) -> Row | None:
+    try:
+        return read_row(found)
+    except BackendError as error:
+        logger.warning("a scan passes over a stream: %s", error)
+        return None
 
 
 class _Scan:
@@ -252,9 +268,9 @@ class _Scan:
 
     def __init__(self, page_after: _PageAfter) -> None:
         self._page_after = page_after
-        self._found: deque[tuple[str, Sentinel]] = deque()
-        self._last = ""
-        """Comes before all ids."""
+        self._found: deque[tuple[int, Row | None]] = deque()
+        self._last = 0
+        """Comes before all keys."""
 
     def __aiter__(self) -> Self:
         return self
@@ -262,13 +278,13 @@ class _Scan:
     async def __anext__(self) -> tuple[str, Sentinel]:
         while True:
             while self._found:
-                stream_id, sentinel = self._found.popleft()
-                if sentinel.known:
-                    return stream_id, sentinel
+                _, row = self._found.popleft()
+                if row is not None and row.sentinel.known:
+                    return row.stream_id, row.sentinel
             self._found.extend(await self._page_after(self._last))
             if not self._found:
                 raise StopAsyncIteration
-            self._last = self._found[-1][0]
+            self._last, _ = self._found[-1]
 
 
-_PageAfter: TypeAlias = Callable[[str], Awaitable[Sequence[tuple[str, Sentinel]]]]
+_PageAfter: TypeAlias = Callable[[int], Awaitable[Sequence[tuple[int, Row | None]]]]

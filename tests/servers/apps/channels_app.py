@@ -15,6 +15,7 @@ from resumable_io.starlette import channel_endpoint
 
 SEND_TIMEOUT = 1.0
 BURST = 5
+RATE = 10.0
 
 streams = Streams(grace=1)
 
@@ -37,7 +38,7 @@ app.add_api_route(
         streams,
         bearer(find),
         authorize_publish=bearer(find),
-        limits=ChannelLimits(publish_burst=BURST),
+        limits=ChannelLimits(publish_rate=RATE, publish_burst=BURST),
         heartbeat=0.2,
         send_timeout=SEND_TIMEOUT,
     ),

@@ -197,7 +197,7 @@ def expected(stream: StreamWorld, position: Position) -> list[Record]:
         if event is None:
             missing = True
             if seq + 1 in retained or seq == last_seq:
-                first_seq = min(retained, default=last_seq + 1)
+                first_seq = min(retained, default=0)  # the newest is never trimmed
                 why = GapReason.TRIMMED if seq < first_seq else GapReason.LOST
                 records.append(Gap(lineage.id_at(seq), why))
         else:

@@ -23,6 +23,8 @@ ResumableError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ResumableError(Exception):
     """Be the common base of everything this library raises on purpose."""
@@ -94,6 +96,9 @@ class StreamReset(Interruption):
 class BackendError(ResumableError):
     """Report a failure of the store."""
 
+    may_pass: ClassVar[bool] = False
+    """Whether the very same may succeed later, so that it is worth repeating."""
+
 
 class BackendUnavailable(BackendError):
     """Report that the store did not answer: the change may have been applied or not.
@@ -101,6 +106,10 @@ class BackendUnavailable(BackendError):
     Every change may be repeated as it is; a repeat returns the first result.
     """
 
+    may_pass: ClassVar[bool] = True
+
 
 class BackendFull(BackendError):
     """Report that the store has reached a stated limit and changed nothing."""
+
+    may_pass: ClassVar[bool] = True

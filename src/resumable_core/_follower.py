@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias, assert_never
 
+from ._errors import BackendError
 from ._frozen import frozen
 from ._ids import EventId
 from ._lifecycle import State
@@ -156,7 +157,8 @@ class Follower:
     def next_fetch(self, now: float) -> Fetch | None:
         """Return the read to carry out, or None while there is none. One at a time."""
         if now >= self._outage_at:
-            self.give_up()
+            self.given_up = True
+            self._changed()
         if self._fetching or self._disconnected or now < self._fetch_at:
             return None
         self._fetching = True
@@ -220,10 +222,11 @@ class Follower:
         self._fetch_at = now + pause * (1 + jitter) / 2
         self._attempts += 1
 
-    def give_up(self) -> None:
-        """Take that it is of no use to ask: nobody is to wait, until a fetch is answered again."""
-        self.given_up = True
-        self._changed()
+    def refused(self, error: BackendError) -> None:
+        """Take what the store has said; where it would say so again, nobody is to wait for more."""
+        if not error.may_pass:
+            self.given_up = True
+            self._changed()
 
     def doubted(self, now: float) -> None:
         """Take that the store did not answer somebody else."""

@@ -282,8 +282,8 @@ class Producer:
         no use; a store that is full may have room for an append later, but not for another stream.
         `jitter` is a random number from 0 to 1.
         """
-        hopeful = (BackendUnavailable,) if isinstance(command, Claim) else _HOPEFUL
-        if error is not None and not isinstance(error, hopeful):
+        no_room = isinstance(command, Claim) and isinstance(error, BackendFull)
+        if error is not None and (no_room or not error.may_pass):
             self._close(error)
             return
         # A store that is back is to hear of the producer before anybody may take it for dead.
@@ -475,9 +475,6 @@ class Producer:
         # Whatever was asked then has renewed the lease then or later.
         renew_at = lane.asked + self._claim.lease / RENEWALS_PER_LEASE
         self._renewals.at = max(self._renewals.at, renew_at)
-
-
-_HOPEFUL: Final = (BackendUnavailable, BackendFull)
 
 
 def _fenced(sentinel: Sentinel) -> Fenced:

@@ -21,7 +21,6 @@ from anyio.abc import TaskGroup
 from resumable_core import (
     PAGE_EVENTS,
     BackendError,
-    BackendFull,
     BackendUnavailable,
     Event,
     Fetch,
@@ -98,10 +97,11 @@ class FollowerDriver:
         """Raise `BackendError` when nothing is to be waited for any more."""
         if not self.machine.given_up:
             return
-        if _is_final(self._error):
-            raise BackendError(str(self._error)) from self._error
-        why = f": {self._error}" if self._error else ""
-        raise BackendUnavailable(f"the store did not answer for too long{why}") from self._error
+        error = self._error
+        if error is not None and not error.may_pass:
+            raise BackendError(str(error)) from error
+        why = "" if error is None else f": {error}"
+        raise BackendUnavailable(f"the store did not answer for too long{why}") from error
 
     def go_on(self) -> None:
         """Do what the machine asks for, and wake those who wait when there is news."""
@@ -153,10 +153,8 @@ class FollowerDriver:
                 await sleep(RETRY)
 
     def _failed(self, error: BackendError) -> None:
-        """Note what the store has said, and let nobody wait where it would say the same again."""
         self._error = error
-        if _is_final(error):
-            self.machine.give_up()
+        self.machine.refused(error)
 
     async def _fetch(self, fetch: Fetch) -> None:
         self._reading = CancelScope()
@@ -178,10 +176,6 @@ class FollowerDriver:
                 self.machine.fetched(page, current_time())
             self._reading = None
             self.go_on()
-
-
-def _is_final(error: BackendError | None) -> bool:
-    return error is not None and not isinstance(error, BackendUnavailable | BackendFull)
 
 
 class Followers:

@@ -34,6 +34,7 @@ from resumable_core import (
     BackendError,
     BackendFull,
     BackendUnavailable,
+    Change,
     Changed,
     Claim,
     Command,
@@ -107,22 +108,26 @@ class ProducerDriver:
         time, the claim is lost after one lease.
         """
         change = self._machine.withdrawal
+        if change is None:
+            return
         with CancelScope(deadline=current_time() + CLEANUP_SECONDS, shield=True):
-            while change is not None:
-                try:
-                    await self._backend.apply(self.stream_id, change)
-                except StreamError:
-                    change = None  # it was never applied, or is somebody else's by now
-                except BackendUnavailable:
-                    await sleep(RETRY)
-                except BackendError as error:
-                    change = None
-                    logger.warning("stream %r is not given up: %s", self.stream_id, error)
-                except Exception:
-                    logger.exception("stream %r could not be given up", self.stream_id)
-                    change = None
-                else:
-                    change = None
+            try:
+                await self._insist(change)
+            except StreamError:
+                pass  # it was never applied, or is somebody else's by now
+            except BackendError as error:
+                logger.warning("stream %r could not be given up: %s", self.stream_id, error)
+            except Exception:
+                logger.exception("stream %r could not be given up", self.stream_id)
+
+    async def _insist(self, change: Change) -> None:
+        while True:
+            try:
+                await self._backend.apply(self.stream_id, change)
+            except BackendUnavailable:
+                await sleep(RETRY)
+            else:
+                return
 
     async def run(self, source: Source | None, threads: CapacityLimiter) -> None:
         """Run until the end is recorded, or the stream is somebody else's.

@@ -21,17 +21,18 @@ PATIENCE = 60.0
 PROGRAM = [sys.executable, "-m", "resumable_io"]
 
 
-def resumable(*arguments, stdin=b"", cwd=None):
+def resumable(*arguments, stdin=b"", cwd=None, stdout=subprocess.PIPE):
     """Run a command to its end: its exit code, what it printed, and its lines of stderr."""
     done = subprocess.run(
         [*PROGRAM, *arguments],
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         timeout=PATIENCE,
         cwd=cwd or ROOT,
         check=False,
     )
-    return done.returncode, done.stdout.decode(), done.stderr.decode().splitlines()
+    return done.returncode, (done.stdout or b"").decode(), done.stderr.decode().splitlines()
 
 
 class Running:

@@ -1,12 +1,16 @@
 """Whatever goes wrong is one line on stderr, and an exit code of its own."""
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import resumable
+from tests.cli.commands import PATIENCE, resumable
 from tests.client.raw_server import HEAD, STREAM, raw_server
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -30,13 +34,50 @@ NOWHERE = "redis://127.0.0.1:1"
         (4, ["state", "chat", "--sqlite", "no-such-file"]),
         (4, ["list", "--sqlite", str(Path(__file__))]),
         (6, ["tail", "http://127.0.0.1:1", "--patience", "0"]),
+        (2, ["list", "--redis", "sqlite:///new.db"]),
+        (2, ["list", "--redis", f"{NOWHERE}?prefix=x"]),
+        (2, ["list", "--redis", "redis://localhost:port"]),
+        (2, ["tail", "chat", "--redis", NOWHERE, "--after", "nonsense"]),
+        (2, ["tail", "http://127.0.0.1:1", "--prefix", "x"]),
+        (2, ["publish", "chat", "--sqlite", "x.db", "--prefix", "x"]),
+        (2, ["serve", "--prefix", "x"]),
     ],
-    ids=range(15),
+    ids=range(22),
 )
 def test_it_is_one_line_and_an_exit_code(tmp_path, code, arguments):
     got, out, errors = resumable(*arguments, cwd=tmp_path)
     assert (got, out, len(errors)) == (code, "", 1), errors
     assert errors[0].startswith("resumable: ")
+
+
+def test_looking_makes_no_file(tmp_path):
+    for code, store in (2, ["--redis", "sqlite:///new.db"]), (4, ["--sqlite", "new.db"]):
+        for command in ["list"], ["state", "chat"], ["stop", "chat"], ["tail", "chat"]:
+            assert resumable(*command, *store, cwd=tmp_path)[0] == code, command
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
+def test_output_that_cannot_be_written(tmp_path):
+    store = ("--sqlite", str(tmp_path / "streams.db"))
+    resumable("publish", "chat", *store, stdin=b"a")
+    said = "resumable: the output cannot be written: No space left on device"
+    for command in (["tail", "chat", "--from-start"], ["list"], ["state", "chat", "--json"]):
+        with open("/dev/full", "wb") as full:  # noqa: PTH123
+            assert resumable(*command, *store, stdout=full) == (1, "", [said]), command
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("typer", "cli"), ("rich", "cli"), ("httpx2", "cli"), ("redis", "redis")]
+)
+def test_an_extra_that_is_missing_is_named(module, extra):
+    without = f"import sys; sys.modules[{module!r}] = None; import resumable_io.cli as c; c.main()"
+    command = [sys.executable, "-c", without, "list", "--redis", NOWHERE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    said = rf"resumable: ({module} is missing; try|No module named .*): pip install ."
+    assert re.match(rf"{said}resumable-io\[{extra}\]", line), line
 
 
 def test_a_port_in_use(tmp_path):

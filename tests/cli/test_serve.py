@@ -7,7 +7,9 @@ import socket
 import httpx2
 import pytest
 
+from tests.cli import http
 from tests.cli.commands import eventually, resumable, running
+from tests.redis.server import free_port
 
 TOKEN = "a-token-that-is-long"
 
@@ -15,8 +17,7 @@ TOKEN = "a-token-that-is-long"
 @pytest.fixture
 def serve(tmp_path):
     """Start a server: a context manager that yields it; its URL stays the same."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     def started(*options):
         return running(tmp_path, "serve", "--port", str(port), *options)
@@ -28,7 +29,7 @@ def serve(tmp_path):
 def ready(url):
     def healthy():
         try:
-            return httpx2.get(f"{url}/health").status_code == 204
+            return http.get(f"{url}/health").status_code == 204
         except httpx2.TransportError:
             return False
 
@@ -39,19 +40,20 @@ def test_a_body_in_and_events_out(serve):
     with serve() as server:
         ready(serve.url)
         url = f"{serve.url}/streams/chat"
-        created = httpx2.post(url, params={"cut": "lines"}, content=b"a\nb\n")
+        created = http.post(url, params={"cut": "lines"}, content=b"a\nb\n")
         assert (created.status_code, created.json()["outcome"]) == (201, "done")
         assert resumable("tail", url) == (0, "a\nb\n", [])
-        assert httpx2.get(url, params={"format": "text"}).text == "a\nb\n"
-        assert httpx2.get(f"{url}/state").json()["last_seq"] == 2
-        listed = httpx2.get(f"{serve.url}/streams").text.splitlines()
+        assert http.get(url, params={"format": "text"}).text == "a\nb\n"
+        assert http.get(f"{url}/state").json()["last_seq"] == 2
+        listed = http.get(f"{serve.url}/streams").text.splitlines()
         assert [json.loads(line)["id"] for line in listed] == ["chat"]
-        assert httpx2.post(url, content=b"x").status_code == 409
-        assert httpx2.post(f"{url}2", params={"cut": "jsonl"}, content=b"x").status_code == 400
-        assert httpx2.post(f"{url}3", params={"cut": "x"}).status_code == 400
-        assert httpx2.get(url, params={"format": "x"}).status_code == 400
-        assert httpx2.delete(url).status_code == 204
-        assert [httpx2.get(url).status_code, httpx2.delete(url).status_code] == [404, 404]
+        taken = http.post(url, content=b"x")
+        assert (taken.status_code, "DELETE it" in taken.text) == (409, True)
+        assert http.post(f"{url}2", params={"cut": "jsonl"}, content=b"x").status_code == 400
+        assert http.post(f"{url}3", params={"cut": "x"}).status_code == 400
+        assert http.get(url, params={"format": "x"}).status_code == 400
+        assert http.delete(url).status_code == 204
+        assert [http.get(url).status_code, http.delete(url).status_code] == [404, 404]
         server.interrupt(signal.SIGTERM)
         assert server.wait() == 0
 
@@ -63,9 +65,9 @@ def test_only_who_knows_a_token_comes_in(serve, tmp_path):
         ready(serve.url)
         url = f"{serve.url}/streams"
         for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {TOKEN}"}):
-            refused = httpx2.get(url, headers=headers)
+            refused = http.get(url, headers=headers)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-        assert httpx2.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert http.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
 @pytest.mark.parametrize("content", ["", "short"])
@@ -79,9 +81,7 @@ def test_tokens_that_protect_nothing_are_refused(tmp_path, content):
 def test_other_names_are_not_answered(serve):
     with serve():
         ready(serve.url)
-        assert (
-            httpx2.get(f"{serve.url}/health", headers={"Host": "evil.example"}).status_code == 400
-        )
+        assert http.get(f"{serve.url}/health", headers={"Host": "evil.example"}).status_code == 400
 
 
 def test_a_tail_survives_the_restart_of_the_server(serve, tmp_path, store):
@@ -94,7 +94,7 @@ def test_a_tail_survives_the_restart_of_the_server(serve, tmp_path, store):
         with serve("--backend", backend) as server:
             ready(serve.url)
             url = f"{serve.url}/streams/chat"
-            eventually(lambda: httpx2.get(f"{url}/state").status_code == 200)
+            eventually(lambda: http.get(f"{url}/state").status_code == 200)
             with running(tmp_path, "tail", url) as tail:
                 eventually(lambda: tail.printed.count(b"\n") == 10)
                 server.kill()
@@ -116,6 +116,6 @@ def test_a_body_that_breaks_off_makes_the_stream_fail(serve):
                 b"POST /streams/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc"
             )
             url = f"{serve.url}/streams/chat/state"
-            eventually(lambda: httpx2.get(url).status_code == 200)
-        eventually(lambda: httpx2.get(url).json()["outcome"] == "failed")
-        assert httpx2.get(url).json()["error"] == "SourceError: the publisher broke off"
+            eventually(lambda: http.get(url).status_code == 200)
+        eventually(lambda: http.get(url).json()["outcome"] == "failed")
+        assert http.get(url).json()["error"] == "SourceError: the publisher broke off"

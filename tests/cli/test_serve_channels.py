@@ -1,14 +1,15 @@
 """The channels of `resumable serve`: publish, subscribe, targeted messages, forget."""
 
 import json
-import socket
 from contextlib import closing
 
 import httpx2
 import pytest
 
 from resumable_core import Decoder
-from tests.cli.commands import eventually, running
+from tests.cli import http
+from tests.cli.commands import PATIENCE, eventually, running
+from tests.redis.server import free_port
 
 TOKEN = "a-token-that-is-long"
 
@@ -16,8 +17,7 @@ TOKEN = "a-token-that-is-long"
 @pytest.fixture
 def url(tmp_path):
     """Serve with a token, and return the URL of a channel."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKEN, encoding="ascii")
     with running(tmp_path, "serve", "--port", str(port), "--tokens", str(tokens)):
@@ -27,7 +27,7 @@ def url(tmp_path):
 
 def ready(port):
     try:
-        return httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 204
+        return http.get(f"http://127.0.0.1:{port}/health").status_code == 204
     except httpx2.TransportError:
         return False
 
@@ -36,7 +36,7 @@ def first(url, count, **kwargs):
     """Return the first events of a subscription."""
     events, decoder = [], Decoder()
     with (
-        httpx2.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20) as client,
+        httpx2.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE) as client,
         client.stream("GET", url, **kwargs) as response,
         closing(response),
     ):
@@ -51,7 +51,7 @@ def first(url, count, **kwargs):
 def test_who_knows_a_token_may_do_everything(url):
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for message in ({"data": "one"}, {"data": "for ann", "to": "ann"}, {"data": {"n": 2}}):
-        published = httpx2.post(url, json=message, headers=headers)
+        published = http.post(url, json=message, headers=headers)
         assert published.status_code == 202
     seen = first(url, 2)
     assert [event.data for event in seen] == ["one", '{"n":2}']
@@ -61,13 +61,13 @@ def test_who_knows_a_token_may_do_everything(url):
     rest = first(url, 1, headers={"Last-Event-ID": seen[0].last_event_id})
     assert [event.data for event in rest] == ['{"n":2}']
 
-    assert httpx2.post(url, content=json.dumps({"data": "x"}), headers=headers).status_code == 415
-    assert httpx2.get(f"{url}?as=", headers=headers).status_code == 400
+    assert http.post(url, content=json.dumps({"data": "x"}), headers=headers).status_code == 415
+    assert http.get(f"{url}?as=", headers=headers).status_code == 400
     for method in ("GET", "POST", "DELETE"):
-        assert httpx2.request(method, url).status_code == 401
+        assert http.request(method, url).status_code == 401
 
-    assert httpx2.delete(url, headers=headers).status_code == 204
-    httpx2.post(url, json={"data": "anew"}, headers=headers)
+    assert http.delete(url, headers=headers).status_code == 204
+    http.post(url, json={"data": "anew"}, headers=headers)
     again = first(url, 2, headers={"Last-Event-ID": seen[0].last_event_id})
     assert [event.type for event in again] == ["reset", "message"]
     assert again[-1].data == "anew"

@@ -11,6 +11,8 @@ from resumable_core import (
     ABSENT,
     TOP,
     Appended,
+    BackendError,
+    BackendUnavailable,
     Changed,
     Delete,
     Observe,
@@ -628,7 +630,9 @@ def test_what_is_of_no_use_to_ask_is_not_waited_for():
     world.ask()
     version = world.follower.version
     world.fail()
-    world.follower.give_up()
+    world.follower.refused(BackendUnavailable("later"))
+    assert not world.follower.given_up
+    world.follower.refused(BackendError("never"))
     assert world.follower.given_up
     assert world.follower.version > version
     world.run(LONGEST_RETRY)

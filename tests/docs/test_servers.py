@@ -2,6 +2,7 @@
 
 import json
 
+import httpx2
 import pytest
 
 from resumable_core import Decoder, parse_last_event_id
@@ -24,11 +25,21 @@ SERVED = {
     "docs/howto/notifications.md",
     "docs/howto/agent-progress.md",
     "docs/howto/from-fastapi-sse-wrapper.md",
+    "docs/howto/providers.md",  # in test_programs.py
     "docs/howto/another-transport.md",  # in test_transport.py
 }
 """The pages with files: each has a test here, or where it says."""
 
 COUNTED = "".join(f"{number} " for number in range(20))
+
+
+def slowed(directory):
+    """Lengthen the pauses of sources whose clients are to come back before they have ended."""
+    for path in directory.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "sleep(0.1)" in text
+        path.write_text(text.replace("sleep(0.1)", "sleep(0.3)"), encoding="utf-8")
+    return directory
 
 
 def survives_broken_connections(client, url, whole, pieces=(2, 3), **request):
@@ -79,6 +90,7 @@ def test_tutorial_second_tab_and_stop_button(tmp_path):
         second = EventStream(server.client, "/answers/one")
         second.read(7)
         assert server.client.post("/answers/one/stop").status_code == 204
+        assert server.client.post("/answers/unknown/stop").status_code == 404
         for tab in (first, second):
             tab.read()
             end = json.loads(tab.events[-1].data)
@@ -156,7 +168,7 @@ def test_migration_from_resumable_sse(tmp_path):
 
 def test_migration_from_resumable_stream(tmp_path, monkeypatch):
     monkeypatch.setenv("REDIS_URL", "memory://")
-    directory = write("docs/howto/from-resumable-stream.md", tmp_path)
+    directory = slowed(write("docs/howto/from-resumable-stream.md", tmp_path))
     with serving(directory, *UVICORN, "app:app") as server:
         whole = "".join(f"data: chunk {i}\n\n" for i in range(10))
         with server.client.stream("GET", "/stream/one") as response:
@@ -168,7 +180,8 @@ def test_migration_from_resumable_stream(tmp_path, monkeypatch):
 
 def test_sharing_with_node(tmp_path, monkeypatch):
     monkeypatch.setenv("REDIS_URL", "memory://")
-    with serving(write("docs/howto/share-with-node.md", tmp_path), *UVICORN, "app:app") as server:
+    directory = slowed(write("docs/howto/share-with-node.md", tmp_path))
+    with serving(directory, *UVICORN, "app:app") as server:
         client = server.client
         assert client.get("/answers/one").status_code == 404
         with client.stream("POST", "/answers/one") as response:
@@ -210,6 +223,48 @@ def test_text(tmp_path):
         assert client.get("/texts/one", params={"resume_at": -1}).status_code == 400
 
 
+FAILING = """
+
+@app.get("/broken")
+async def broken() -> TextStreamResponse:
+    async def break_off():
+        yield "a part"
+        raise Expected
+
+    return TextStreamResponse(streams, "broken", break_off)
+
+
+class Expected(Exception): ...
+
+
+logging.getLogger("resumable_io").addFilter(lambda record: record.exc_info[0] is not Expected)
+"""
+
+MIDDLEWARE = """
+
+@app.middleware("http")
+async def pass_on(request, call_next):
+    return await call_next(request)
+"""
+
+
+@pytest.mark.parametrize("added", [FAILING, FAILING + MIDDLEWARE], ids=["plain", "middleware"])
+@pytest.mark.parametrize("command", [UVICORN, HYPERCORN], ids=["uvicorn", "hypercorn"])
+def test_text_that_is_cut_off_leaves_no_traceback(command, added, tmp_path):
+    """Law 2: what failed never looks whole. `serving` sees that no traceback was logged."""
+    path = write("docs/howto/text.md", tmp_path) / "app.py"
+    text = path.read_text(encoding="utf-8") + added
+    if command is HYPERCORN:
+        assert '"uvicorn.error"' in text
+        text = text.replace('"uvicorn.error"', '"hypercorn.error"')
+    path.write_text(text, encoding="utf-8")
+    with (
+        serving(tmp_path, *command, "app:app") as server,
+        pytest.raises(httpx2.RemoteProtocolError),
+    ):
+        server.client.get("/broken")
+
+
 def chunks_of(body):
     """Return the chunks of a UI message stream, which has to be complete."""
     *events, done = Decoder().feed(body)
@@ -219,7 +274,8 @@ def chunks_of(body):
 
 def test_nextjs(tmp_path):
     """tests/js has the AI SDK's own clients read such a chat."""
-    with serving(write("docs/howto/nextjs.md", tmp_path), *UVICORN, "app:app") as server:
+    directory = slowed(write("docs/howto/nextjs.md", tmp_path))
+    with serving(directory, *UVICORN, "app:app") as server:
         client = server.client
         assert client.get("/api/chat/one/stream").status_code == 204
         question = {"id": "one", "messages": [{"role": "user", "parts": []}]}

@@ -11,6 +11,7 @@
     _provider_wire  a stream as that server would send it
     _serving.py     running a web application
     _store.py       the options that these share
+    _about.py       `resumable --version`
     _input.py       input in pieces
     _exits.py       exit codes, and one line that says what went wrong
     demo.py         `resumable demo`: a chat page whose answers survive anything
@@ -41,15 +42,17 @@ def main() -> None:
     try:
         app = _command()
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA:
             raise
-        sys.exit(f'resumable: {error.name} is missing; try: pip install "resumable-io[cli]"')
+        sys.exit(f'resumable: {missing} is missing; try: pip install "resumable-io[cli]"')
     app()
 
 
 def _command() -> typer.Typer:
     import typer
 
+    from resumable_io.cli._about import about
     from resumable_io.cli.demo import demo
     from resumable_io.cli.publish import publish
     from resumable_io.cli.relay import relay
@@ -63,7 +66,7 @@ def _command() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback(help="Answers that survive a refresh.")(lambda: None)
+    app.callback()(about)
     app.command("list")(list_streams)
     for command in (publish, tail, state, stop, delete, serve, relay, demo):
         app.command()(command)

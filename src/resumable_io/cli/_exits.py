@@ -24,7 +24,7 @@ from resumable_io.cli._progress import printable
 from resumable_io.client import ClientError
 
 EXIT_STREAM: Final = 1
-"""The stream ended otherwise than as done, or what came is not the whole."""
+"""The stream ended otherwise than as done, or what came or was printed is not the whole."""
 EXIT_USAGE: Final = 2
 EXIT_ADDRESS: Final = 3
 EXIT_STORE: Final = 4
@@ -33,6 +33,10 @@ EXIT_STATE: Final = 5
 EXIT_SERVER: Final = 6
 """The server cannot be reached, or answered with something else."""
 EXIT_INTERRUPTED: Final = 130
+
+
+class OutputError(Exception):
+    """What was to be printed is not: the disk is full, say."""
 
 
 def fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
@@ -72,6 +76,8 @@ def _code_of(command: Callable[[], Awaitable[int]], *, debug: bool) -> int:
         if isinstance(cause, BrokenPipeError):
             _close_stdout()
             return 0  # whoever reads our output has seen enough, as `head` does
+        if isinstance(cause, OutputError):
+            _close_stdout()
         code = exit_code(cause)
         if debug or code is None:
             raise
@@ -80,14 +86,14 @@ def _code_of(command: Callable[[], Awaitable[int]], *, debug: bool) -> int:
 
 
 def _close_stdout() -> None:
-    """Keep Python from flushing to a pipe that is gone, once more, at its exit."""
+    """Keep Python from flushing to what takes nothing, once more, at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: BaseException) -> int | None:
     """Return the exit code for a failure; None for a bug."""
     match error:
-        case InvalidMessage() | Interruption():
+        case InvalidMessage() | Interruption() | OutputError():
             return EXIT_STREAM
         case InvalidInput():
             return EXIT_USAGE

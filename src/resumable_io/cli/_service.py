@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from resumable_core import Fenced, InvalidMessage, StreamNotFound
+from resumable_core import Fenced, InvalidMessage, StreamExists, StreamNotFound
 from resumable_io import SourceError, Streams
 from resumable_io.asgi import drain_on_sigterm
 from resumable_io.cli._channel_routes import channel_routes
@@ -80,6 +80,10 @@ class Service:
                     raise SourceError("the publisher broke off") from None
                 except Fenced:
                     pass  # stopped or deleted: its state says so
+        except StreamExists:
+            raise StreamExists(
+                "there is a stream of this id already: POST under another one, or DELETE it before"
+            ) from None
         except (SourceError, InvalidMessage) as error:
             raise HTTPException(400, f"the stream has failed: {error}") from None
         return await self._state(stream_id, 201)

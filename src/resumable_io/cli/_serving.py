@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from resumable_io import Streams
+from resumable_io.abc import Backend
 from resumable_io.cli._exits import fail
 from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._store import write
@@ -67,7 +68,7 @@ def read_tokens(path: Path) -> list[bytes]:
     return tokens
 
 
-async def reach(backend: str) -> int:
+async def reach(backend: str | Backend) -> int:
     """Open a store and close it again, to know before anything else whether it is there."""
     async with Streams(backend):
         return 0

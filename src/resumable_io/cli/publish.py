@@ -31,11 +31,12 @@ from resumable_io.cli._input import Cut, pieces, read
 from resumable_io.cli._store import (
     Debug,
     Json,
+    Prefix,
     Redis,
     SQLite,
     StreamId,
     described,
-    store_url,
+    store_of,
     write,
 )
 
@@ -50,6 +51,7 @@ def publish(
     *,
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     lines: Annotated[bool, typer.Option("--lines", help="One event a line.")] = False,
     chunks: Annotated[
         bool, typer.Option("--chunks", help="One event for what arrives together (default).")
@@ -73,12 +75,17 @@ def publish(
     if lines + chunks + jsonl > 1:
         fail("choose one of --lines, --chunks and --jsonl")
     cut = Cut.LINES if lines else Cut.JSONL if jsonl else Cut.CHUNKS
-    url = store_url(redis, sqlite)
+    store = store_of(redis, sqlite, prefix)
 
     async def command() -> int:
-        async with Streams(url, lease=lease, limits=PATIENT) as streams:
+        async with Streams(store, lease=lease, limits=PATIENT) as streams:
             had = await _left_behind(streams, stream, cut) if resume else None
-            await _publish(streams, stream, cut, had)
+            try:
+                await _publish(streams, stream, cut, had)
+            except StreamExists:
+                if had is not None:
+                    raise
+                raise StreamExists(_TAKEN) from None
             state = await streams.state(stream)
         if state is None or state.outcome is not Outcome.DONE:
             why = "it was deleted" if state is None else state.error or f"it was {state.state}"
@@ -88,6 +95,12 @@ def publish(
         return 0 if state is not None and state.outcome is Outcome.DONE else EXIT_STREAM
 
     run(command, debug=debug)
+
+
+_TAKEN = (
+    "there is a stream of this id already: publish under another one, or remove it before by "
+    "`resumable delete`; if its publisher has died, --continue goes on with it"
+)
 
 
 async def _left_behind(streams: Streams, stream_id: str, cut: Cut) -> Sentinel | None:

@@ -12,13 +12,14 @@ from anyio import get_cancelled_exc_class
 
 from resumable_core import ResumableError
 from resumable_io import Streams
+from resumable_io.abc import Backend
 from resumable_io.asgi import ResponseCut
 from resumable_io.cli._exits import check, fail
 from resumable_io.cli._forwarding import Upstream
 from resumable_io.cli._progress import printable
 from resumable_io.cli._relay import relay_app
 from resumable_io.cli._serving import Host, Port, Tokens, reach, run_server, who_may_come
-from resumable_io.cli._store import Debug, Json, Redis, SQLite, store_url
+from resumable_io.cli._store import Debug, Json, Prefix, Redis, SQLite, store_of
 
 CALLS: Final = httpx2.Limits(max_connections=10_000, max_keepalive_connections=100)
 """An answer holds its connection for as long as it takes: nobody is to wait for another's."""
@@ -31,6 +32,7 @@ def relay(
     ],
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     tokens: Tokens = None,
@@ -53,18 +55,22 @@ def relay(
     known, hosts = who_may_come(host, tokens)
     if key is not None and not known:
         fail("--key is for those who know a token: --tokens FILE")  # or any site could spend it
-    store = "memory://" if redis is None and sqlite is None else store_url(redis, sqlite)
+    in_memory = redis is None and sqlite is None and prefix is None
+
+    def store() -> str | Backend:
+        return "memory://" if in_memory else store_of(redis, sqlite, prefix)
+
     asked = Upstream(
         httpx2.AsyncClient(limits=CALLS),
         _base(upstream),
         key=None if key is None else _read_key(key),
         guarded=bool(known),
     )
-    check(lambda: reach(store), debug=debug)
+    check(lambda: reach(store()), debug=debug)
     if not debug:
         _log_in_lines()
     app = relay_app(
-        Streams(store, lease=lease, grace=grace), asked, tokens=known, allowed_hosts=hosts
+        Streams(store(), lease=lease, grace=grace), asked, tokens=known, allowed_hosts=hosts
     )
     run_server(app, host, port, grace=grace, greeting=f"Relaying {asked.url.host} at", json=json)
 

@@ -15,6 +15,7 @@ from resumable_io.cli._progress import printable
 from resumable_io.cli._store import (
     Debug,
     Json,
+    Prefix,
     Redis,
     SQLite,
     StreamId,
@@ -25,14 +26,19 @@ from resumable_io.cli._store import (
 
 
 def list_streams(
-    *, redis: Redis = None, sqlite: SQLite = None, json: Json = False, debug: Debug = False
+    *,
+    redis: Redis = None,
+    sqlite: SQLite = None,
+    prefix: Prefix = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """List the streams of a store: id, state and number of events, separated by tabs."""
+    """List the streams of a store: id, state and number of the last event, separated by tabs."""
 
     async def command() -> int:
         console = Console()
-        table = Table("stream", "state", "events", box=None)
-        async with looking_at(redis, sqlite) as streams:
+        table = Table("stream", "state", "last event", box=None)
+        async with looking_at(redis, sqlite, prefix) as streams:
             async for stream_id, sentinel in streams.scan():
                 if json:
                     write(dumps(described(stream_id, sentinel), ensure_ascii=False) + "\n")
@@ -53,13 +59,14 @@ def state(
     *,
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show the state of a stream; nothing is created by looking."""
 
     async def command() -> int:
-        async with looking_at(redis, sqlite) as streams:
+        async with looking_at(redis, sqlite, prefix) as streams:
             sentinel = await streams.state(stream)
         if sentinel is None:
             raise StreamNotFound(_UNKNOWN)
@@ -74,6 +81,7 @@ def stop(
     *,
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What consumers are told.")
     ] = None,
@@ -83,7 +91,7 @@ def stop(
     """Stop a stream, wherever it is produced; one that has ended stays as it is."""
 
     async def command() -> int:
-        async with looking_at(redis, sqlite) as streams:
+        async with looking_at(redis, sqlite, prefix) as streams:
             sentinel = await streams.stop(stream, reason)
         _show(stream, sentinel, json=json)
         return 0
@@ -96,13 +104,14 @@ def delete(
     *,
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Remove a stream at once; if it is being produced, its producer stops."""
 
     async def command() -> int:
-        async with looking_at(redis, sqlite) as streams:
+        async with looking_at(redis, sqlite, prefix) as streams:
             if await streams.state(stream) is None:
                 raise StreamNotFound(_UNKNOWN)
             await streams.delete(stream)

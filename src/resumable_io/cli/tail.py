@@ -19,11 +19,12 @@ from resumable_core import (
     Position,
     Reset,
     ServerSentEvent,
+    Unreadable,
     parse_last_event_id,
 )
 from resumable_io import Streams
 from resumable_io.cli._exits import EXIT_STREAM, complain, fail, run
-from resumable_io.cli._store import Debug, Json, Redis, SQLite, looking_at, write
+from resumable_io.cli._store import Debug, Json, Prefix, Redis, SQLite, looking_at, write
 from resumable_io.client import ReconnectLimits, connect
 
 
@@ -32,6 +33,7 @@ def tail(
     *,
     redis: Redis = None,
     sqlite: SQLite = None,
+    prefix: Prefix = None,
     after: Annotated[
         str | None, typer.Option(metavar="ID", help="Go on behind this event id.")
     ] = None,
@@ -56,13 +58,13 @@ def tail(
         fail("choose one of --after and --from-start")
     printer = _Printer(json, lines)
     if stream.startswith(("http://", "https://")):
-        if redis is not None or sqlite is not None:
-            fail("a URL needs no store: leave --redis and --sqlite out")
+        if redis is not None or sqlite is not None or prefix is not None:
+            fail("a URL needs no store: leave --redis, --sqlite and --prefix out")
         headers = _headers(header or [])
         run(lambda: _tail_url(stream, after, headers, patience, printer), debug=debug)
     if header:
         fail("--header is for URLs")
-    streams, position = looking_at(redis, sqlite), _position(after, from_start)
+    streams, position = looking_at(redis, sqlite, prefix), _position(after, from_start)
     run(lambda: _tail_store(streams, stream, position, printer), debug=debug)
 
 
@@ -80,17 +82,23 @@ async def _tail_url(
 async def _tail_store(
     streams: Streams, stream_id: str, position: Position, printer: _Printer
 ) -> int:
-    async with streams, await streams.resume(stream_id, position) as subscription:
-        if printer.lines is None:
-            state = await streams.state(stream_id)
-            printer.lines = state is not None and state.metadata.get("cut") == "jsonl"
-        return await printer.print_all(subscription.records())
+    async with streams:
+        state = await streams.state(stream_id)
+        async with await streams.resume(stream_id, position) as subscription:
+            if state is not None and state.outcome is not None and isinstance(position, Live):
+                complain("the stream has ended before: --from-start prints it")
+            if printer.lines is None:
+                printer.lines = state is not None and state.metadata.get("cut") == "jsonl"
+            return await printer.print_all(subscription.records())
 
 
 def _position(after: str | None, from_start: bool) -> Position:  # noqa: FBT001
     if after is None:
         return Beginning() if from_start else Live()
-    return parse_last_event_id(after)
+    position = parse_last_event_id(after)
+    if isinstance(position, Unreadable):
+        fail("--after is no id of an event: expected one that --json has printed")
+    return position
 
 
 def _headers(given: list[str]) -> dict[str, str]:

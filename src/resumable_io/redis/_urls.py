@@ -17,6 +17,7 @@ from resumable_core import InvalidInput
 
 from ._port import Address
 
+EXPECTED: Final = "expected redis://host:port/0 or another URL of Redis"
 PORTS: Final = {"cluster": 6379, "sentinel": 26379}
 
 
@@ -41,10 +42,18 @@ class ServersUrl:
 
         Raises `InvalidInput`, without repeating what might be a password.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            if parts.scheme in {"redis", "rediss", "unix"}:
+                _ = parts.port  # which the clients read
+                return None
+        except ValueError:
+            raise InvalidInput(
+                f"no address of a server: {EXPECTED}; a / in a password is written %2F"
+            ) from None
         scheme, _, kind = parts.scheme.partition("+")
         if scheme not in {"redis", "rediss"} or kind not in PORTS:
-            return None
+            raise InvalidInput(f"no URL of Redis: {EXPECTED}")
         login, at, hosts = parts.netloc.rpartition("@")
         path = parts.path.strip("/")
         service, _, database = path.partition("/") if kind == "sentinel" else ("", "", path)

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from anyio import (
-    CancelScope,
     CapacityLimiter,
     create_task_group,
     current_time,
@@ -32,7 +31,6 @@ from resumable_core import (
     Retention,
     Sentinel,
     Stop,
-    StreamError,
     StreamExists,
     StreamExpired,
     StreamNotFound,
@@ -49,6 +47,7 @@ from ._channels import CHANNEL_RETENTION, Channel, Channels
 from ._followers import Followers, StreamsClosed
 from ._positions import PositionLike, to_position
 from ._producer import ProducerDriver
+from ._producers import Producers
 from ._production import Production
 from ._responses import Responses
 from ._shelter import sheltered
@@ -129,11 +128,10 @@ class Streams:
         self._threads = CapacityLimiter(WORKER_THREADS)
         self._tasks: TaskGroup
         self._followers: Followers
+        self._producers: Producers
         self._channels: Channels
         self._stack: AsyncExitStack | None = None
         self._left = False
-        self._claiming: dict[ProducerDriver, CancelScope] = {}
-        self._producers: set[ProducerDriver] = set()
 
     async def __aenter__(self) -> Self:
         """Open the backend.
@@ -158,6 +156,7 @@ class Streams:
                 outage=self._limits.outage + self._lease,
             )
             self._followers = Followers(self._backend, limits, self._tasks)
+            self._producers = Producers(self._followers, self._tasks, self._threads)
             self._channels = Channels(self._followers, self._tasks, self._encode)
             self._stack = stack.pop_all()
         return self
@@ -181,9 +180,7 @@ class Streams:
             self._left = True
             self._followers.close()
             self._channels.close()
-            for driver, scope in self._claiming.items():
-                scope.cancel()
-                self._tasks.start_soon(driver.give_up)
+            self._producers.close()
             self._tasks.cancel_scope.cancel()
             try:
                 # The block's own exception is not the task group's: it would come back in a group.
@@ -218,7 +215,8 @@ class Streams:
         """
         try:
             check_source(source)
-            await self._begin(self._driver(stream_id, metadata, on_lost, replaces), source)
+            driver = self._driver(stream_id, metadata, on_lost, replaces)
+            await self._producers.begin(driver, source)
         except BaseException:
             await self.discard(source)
             raise
@@ -260,7 +258,8 @@ class Streams:
             place, choice = to_position(position), Takeover(on_lost)
             with suppress(StreamExists):  # somebody else was faster: theirs is as good
                 if not has_received(place) and await self._is_startable(stream_id, choice):
-                    await self._begin(self._driver(stream_id, metadata, choice, None), source)
+                    driver = self._driver(stream_id, metadata, choice, None)
+                    await self._producers.begin(driver, source)
                     used = True
         finally:
             if not used:
@@ -288,7 +287,7 @@ class Streams:
         The arguments and errors are those of `start`.
         """
         driver = self._driver(stream_id, metadata, on_lost, replaces)
-        return Production(driver, lambda: self._begin(driver, None))
+        return Production(driver, lambda: self._producers.begin(driver, None))
 
     def channel(self, name: str, *, retention: Retention = CHANNEL_RETENTION) -> Channel:
         """Return a channel, to publish to and to subscribe to; nothing is created by asking.
@@ -362,8 +361,7 @@ class Streams:
         self._open()
         self.responses.drain()
         with move_on_after(self._grace):
-            for driver in tuple(self._producers):
-                await driver.finished()
+            await self._producers.finished()
 
     async def discard(self, source: Source) -> None:
         """Close a source that is not needed; what it raises is logged."""
@@ -400,31 +398,6 @@ class Streams:
             connected_for=current_time() - self._backend.connected_since,
         )
         return ProducerDriver(self._backend, stream_id, claim, self._limits, self._encode)
-
-    async def _begin(self, driver: ProducerDriver, source: Source | None) -> None:
-        """Claim the stream, and produce it in a task of our own."""
-        try:
-            with CancelScope() as self._claiming[driver]:
-                await driver.claim()
-            self._open()  # it may have been left meanwhile
-        except StreamError:
-            raise
-        except BaseException:
-            if not self._left:
-                self._tasks.start_soon(driver.give_up)
-            raise
-        finally:
-            del self._claiming[driver]
-        self._producers.add(driver)
-        self._tasks.start_soon(self._produce, driver, source)
-
-    async def _produce(self, driver: ProducerDriver, source: Source | None) -> None:
-        try:
-            await driver.run(source, self._threads)
-        finally:
-            self._producers.discard(driver)
-            if driver.abandoned is not None:
-                self._followers.abandoned(driver.stream_id, *driver.abandoned)
 
     def _open(self) -> AsyncExitStack:
         if self._left:

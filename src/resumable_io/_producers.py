@@ -1,0 +1,76 @@
+"""The producers of a process: streams are claimed, then produced in tasks of their own."""
+
+from __future__ import annotations
+
+from anyio import CancelScope, CapacityLimiter
+from anyio.abc import TaskGroup
+
+from resumable_core import StreamError
+
+from ._followers import Followers, StreamsClosed
+from ._producer import ProducerDriver
+from ._sources import Source
+
+
+class Producers:
+    """Hold the producers that run, and those whose claim is under way.
+
+    `threads` is for sources that may block.
+    """
+
+    def __init__(self, followers: Followers, tasks: TaskGroup, threads: CapacityLimiter) -> None:
+        self._followers = followers
+        self._tasks = tasks
+        self._threads = threads
+        self._claiming: dict[ProducerDriver, CancelScope] = {}
+        self._running: set[ProducerDriver] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Return the number of producers that run."""
+        return len(self._running)
+
+    async def begin(self, driver: ProducerDriver, source: Source | None) -> None:
+        """Claim a stream and have it produced; see `ProducerDriver.claim` for what that raises.
+
+        Raises `StreamsClosed`, too. A claim that nobody waits for any more, also since this was
+        cancelled, is taken back in the background.
+        """
+        try:
+            with CancelScope() as self._claiming[driver]:
+                await driver.claim()
+            self._check_open()  # it may have been closed meanwhile
+        except StreamError:
+            raise
+        except BaseException:
+            if not self._closed:
+                self._tasks.start_soon(driver.give_up)
+            raise
+        finally:
+            del self._claiming[driver]
+        self._running.add(driver)
+        self._tasks.start_soon(self._run, driver, source)
+
+    async def finished(self) -> None:
+        """Wait until all that run now have ended."""
+        for driver in tuple(self._running):
+            await driver.finished()
+
+    def close(self) -> None:
+        """Claim nothing any more, and take back what is being claimed."""
+        self._closed = True
+        for driver, scope in self._claiming.items():
+            scope.cancel()
+            self._tasks.start_soon(driver.give_up)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamsClosed("these Streams were left: their process shuts down")
+
+    async def _run(self, driver: ProducerDriver, source: Source | None) -> None:
+        try:
+            await driver.run(source, self._threads)
+        finally:
+            self._running.discard(driver)
+            if driver.abandoned is not None:
+                self._followers.abandoned(driver.stream_id, *driver.abandoned)

@@ -391,6 +391,13 @@ async def test_what_is_broken_is_rejected(broken):
     assert any("in the scenario" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.virtual_time
+async def test_what_is_not_told_is_named():
+    backend = Silent()
+    with pytest.raises(AssertionError, match="this one not that it is lost within 20 s"):
+        await check_backend(lambda: backend)
+
+
 FOUND_BY_CHANCE = [
     *(Fenceless, Doubling, Hoarding, Trimming, Inclusive, Translating, Leaky, Silent),
     *(Reordering, Repeating, Undying),

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar, overload
 
+from anyio import fail_after
+
 from resumable_core import (
     ABSENT,
     Append,
@@ -43,6 +45,9 @@ backend again and again."""
 LEASE: Final = 1000.0
 KEEP: Final = 1000.0
 """Seconds that outlast every scenario that does not wait for just that."""
+
+NEWS: Final = 20.0
+"""Seconds within which a feed has to tell what has happened."""
 
 
 def new_id(name: str = "x") -> str:
@@ -198,13 +203,21 @@ class Listener:
 
     async def hear_event(self, last_seq: int) -> None:
         """Receive until an event is told, or it was interrupted."""
-        while not self.interrupted and self.last_seq < last_seq:
-            await self.hear()
+        await self._hear_until(lambda: self.last_seq >= last_seq, f"event {last_seq}")
 
     async def hear_state(self, state: str) -> None:
         """Receive until a state is told, or it was interrupted."""
-        while not self.interrupted and self.sentinel.state != state:
-            await self.hear()
+        await self._hear_until(lambda: self.sentinel.state == state, f"that it is {state}")
+
+    async def _hear_until(self, told: Callable[[], bool], what: str) -> None:
+        try:
+            with fail_after(NEWS):
+                while not self.interrupted and not told():
+                    await self.hear()
+        except TimeoutError:
+            raise AssertionError(
+                f"a feed tells what happens, but this one not {what} within {NEWS:g} s"
+            ) from None
 
     def _take(self, item: FeedItem) -> None:
         match item:

@@ -97,7 +97,8 @@ def idle(setting: Setting) -> Workload:
 
     def subscriptions(streams: int) -> Measured:
         task = run(idle_tasks, count=count)["bytes"]
-        said = run(idle_subscriptions, count=count, streams=streams)
+        # A stream of its own for each makes work that does not end: every five seconds a renewal.
+        said = run(idle_subscriptions, limit=180, count=count, streams=streams)
         return Measured(
             {"bytes": said["bytes"], "bytes beyond its task": said["bytes"] - task},
             {"arrived": said["waiting"], "lost": count - said["waiting"]},

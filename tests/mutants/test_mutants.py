@@ -40,11 +40,11 @@ def rejected() -> str | None:
     )
 
 
-def rejected_by(*machines) -> str | None:
+def rejected_by(*machines, kit=KIT) -> str | None:
     """Return what one of some machines says against the core that can be imported now."""
     for machine in machines:
         try:
-            run_state_machine_as_test(machine, settings=KIT)
+            run_state_machine_as_test(machine, settings=kit)
         except Exception as error:  # noqa: BLE001 - whatever it is
             return f"{machine.__name__}: {error!r}"
     return None
@@ -63,7 +63,9 @@ def test_every_mutant_of_a_channel_is_rejected(mutant):
     with mutated(mutant.old, mutant.new):
         from resumable_core import testing
 
-        assert rejected_by(testing.ChannelMachine) is not None, "it survives"
+        # There is one machine alone, and what is drawn depends on what else is imported.
+        thorough = settings(KIT, max_examples=2000)
+        assert rejected_by(testing.ChannelMachine, kit=thorough) is not None, "it survives"
 
 
 def test_there_are_enough():

@@ -124,7 +124,9 @@ class ProducerDriver:
         while True:
             try:
                 await self._backend.apply(self.stream_id, change)
-            except BackendUnavailable:
+            except BackendError as error:
+                if not error.may_pass:
+                    raise
                 await sleep(RETRY)
             else:
                 return

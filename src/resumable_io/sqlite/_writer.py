@@ -171,7 +171,8 @@ class Writer:
         )
         for key, stream_id in expired.fetchall():
             answer, told = self._do(partial(self._answer, stream_id, Expire(), number))
-            if type(answer) is BackendError:  # it must not keep others from being removed
+            if isinstance(answer, BackendError) and not answer.may_pass:
+                # It must not keep others from being removed.
                 logger.warning("a stream has expired and is removed, although: %s", answer)
                 answer, told = self._do(partial(self._remove, stream_id, key))
             news += told

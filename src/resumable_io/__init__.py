@@ -71,7 +71,7 @@ from ._production import Production
 from ._sources import Encoder, Source, SourceError
 from ._streams import Statistics, Streams
 from ._subscription import Subscription
-from .abc import Backend, Feed
+from .abc import Backend
 from .memory import MemoryBackend
 
 __all__ = [
@@ -88,7 +88,6 @@ __all__ = [
     "End",
     "Event",
     "EventId",
-    "Feed",
     "Fenced",
     "Gap",
     "GapReason",

@@ -1,40 +1,51 @@
-"""A feed that is filled from within this process."""
+"""The feeds of a store that tells its own process what happens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from resumable_core import Appended, FeedItem
 
-from resumable_core import FeedItem, Interrupted
-
-from ._wakeup import Wakeup
-from .abc import Feed
-
-FEED_ITEMS: Final = 256
-"""Items that wait in one feed at most: a follower that is slower reads the log instead."""
+from .abc import Tell
 
 
-class BufferedFeed(Feed):
-    """Hold the news of one stream until they are received; `events`: batches are among them."""
+class Feed:
+    """One feed; with `events`, batches are among what it tells."""
 
-    __slots__ = ("_items", "_wakeup", "events")
+    __slots__ = ("events", "tell")
 
-    def __init__(self, *, events: bool) -> None:
+    def __init__(self, tell: Tell, *, events: bool) -> None:
+        self.tell: Tell = tell
         self.events: bool = events
-        self._items: list[FeedItem] = []
-        self._wakeup = Wakeup()
 
-    def put(self, item: FeedItem) -> None:
-        """Add an item; what is full forgets all it holds, and says so."""
-        if len(self._items) >= FEED_ITEMS:
-            self._items.clear()
-            item = Interrupted()
-        self._items.append(item)
-        self._wakeup.wake()
 
-    async def receive(self) -> Sequence[FeedItem]:
-        """Wait for news and return all there is; see `Feed.receive`."""
-        while not self._items:
-            await self._wakeup.wait()
-        items, self._items = tuple(self._items), []
-        return items
+class Feeds:
+    """Hold the feeds of a process, by their streams."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[str, set[Feed]] = {}
+
+    def __contains__(self, stream_id: str) -> bool:
+        """Say whether anybody follows a stream."""
+        return stream_id in self._feeds
+
+    def __len__(self) -> int:
+        """Return the number of streams that are followed."""
+        return len(self._feeds)
+
+    def add(self, stream_id: str, tell: Tell, *, events: bool) -> Feed:
+        """Return a new feed, which is told what happens from now on."""
+        feed = Feed(tell, events=events)
+        self._feeds.setdefault(stream_id, set()).add(feed)
+        return feed
+
+    def discard(self, stream_id: str, feed: Feed) -> None:
+        """Tell a feed nothing any more."""
+        feeds = self._feeds.get(stream_id, set())
+        feeds.discard(feed)
+        if not feeds:
+            self._feeds.pop(stream_id, None)
+
+    def tell(self, stream_id: str, item: FeedItem) -> None:
+        """Tell an item to all who want it."""
+        for feed in tuple(self._feeds.get(stream_id, ())):  # who is told may leave
+            if feed.events or not isinstance(item, Appended):
+                feed.tell(item)

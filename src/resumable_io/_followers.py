@@ -1,9 +1,9 @@
 """Drive core's follower machines: one for each stream that somebody in this process waits for.
 
 A follower lives as long as it has subscriptions: the last that leaves ends it, and one that was
-forgotten without being closed counts no more once it is garbage. It is a task that listens; reads
-are tasks for as long as they last, and one clock for all says when they are due. So ten thousand
-that have nothing to do cost little.
+forgotten without being closed counts no more once it is garbage. It has no task of its own: its
+feed calls it, to follow and to read are tasks for as long as they last, and one clock for all says
+when a read is due. So ten thousand that have nothing to do cost little.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 from weakref import ref
 
-from anyio import CancelScope, CapacityLimiter, current_time, sleep
+from anyio import CancelScope, Semaphore, current_time, sleep
 from anyio.abc import TaskGroup
 
 from resumable_core import (
@@ -23,16 +23,18 @@ from resumable_core import (
     BackendError,
     BackendUnavailable,
     Event,
+    FeedItem,
     Fetch,
     Follower,
     FollowerLimits,
+    Interrupted,
     Page,
     ResumableError,
     Sentinel,
 )
 
 from ._wakeup import Wakeup
-from .abc import Backend
+from .abc import Backend, Unfollow
 
 logger: Final = logging.getLogger("resumable_io")
 
@@ -55,11 +57,12 @@ class FollowerDriver:
 
     __slots__ = (
         "_error",
+        "_following",
         "_hub",
-        "_listening",
         "_reading",
         "_stream_id",
-        "_told",
+        "_unfollow",
+        "_woken_for",
         "called_at",
         "changed",
         "ended",
@@ -78,9 +81,10 @@ class FollowerDriver:
         """Whether nobody will be woken by this follower any more."""
         self._hub = hub
         self._stream_id = stream_id
-        self._listening = CancelScope()
+        self._following: CancelScope | None = None
         self._reading: CancelScope | None = None
-        self._told = 0  # the version that consumers were woken for
+        self._unfollow: Unfollow | None = None
+        self._woken_for = 0  # the version that consumers were woken for
         self._error: BackendError | None = None
 
     def doubt(self) -> None:
@@ -118,39 +122,44 @@ class FollowerDriver:
             elif machine.deadline < self.called_at:
                 self.called_at = machine.deadline
                 self._hub.call(self._stream_id, self.called_at)
-        if machine.version != self._told:
-            self._told = machine.version
+        if machine.version != self._woken_for:
+            self._woken_for = machine.version
             self.changed.wake()
 
     def end(self) -> None:
         """Follow no more."""
         self.ended = True
         self.changed.wake()
-        self._listening.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
+        for scope in (self._following, self._reading):
+            if scope is not None:
+                scope.cancel()
+        if self._unfollow is not None:
+            self._unfollow()
 
-    async def listen(self) -> None:
-        """Take what the feed tells until the follower ends."""
-        machine = self.machine
-        with self._listening:
-            while True:
+    async def follow(self) -> None:
+        """Have the feed call this follower until it ends."""
+        with CancelScope() as self._following:
+            while not (self.ended or self._unfollow):
                 try:
-                    async with self._hub.backend.follow(self._stream_id, events=True) as feed:
-                        machine.subscribed(current_time())
-                        self.go_on()
-                        while True:
-                            items = await feed.receive()
-                            now = current_time()
-                            for item in items:
-                                machine.received(item, now)
-                            self.go_on()
+                    self._unfollow = await self._hub.backend.follow(
+                        self._stream_id, self._tell, events=True
+                    )
                 except BackendError as error:
                     self._failed(error)
                     self.go_on()
+                    await sleep(RETRY)
                 except Exception:
                     logger.exception("following stream %r broke down", self._stream_id)
-                await sleep(RETRY)
+                    await sleep(RETRY)
+        self._following = None
+        if self.ended:
+            self.end()
+        else:
+            self._tell(Interrupted())  # what happened before, only the store can tell
+
+    def _tell(self, item: FeedItem) -> None:
+        self.machine.received(item, current_time())
+        self.go_on()
 
     def _failed(self, error: BackendError) -> None:
         self._error = error
@@ -188,7 +197,7 @@ class Followers:
         self._drivers: dict[str, FollowerDriver] = {}
         self._calls: list[tuple[float, str]] = []  # a heap; of one stream, the earliest counts
         self._earlier = Wakeup()
-        self._readers = CapacityLimiter(CONCURRENT_READS)
+        self._readers = Semaphore(CONCURRENT_READS, fast_acquire=True)
         self._closed = False
         tasks.start_soon(self._keep_time)
 
@@ -230,7 +239,7 @@ class Followers:
         driver = self._drivers.get(stream_id)
         if driver is None:
             driver = self._drivers[stream_id] = FollowerDriver(self, stream_id, self._limits)
-            self.tasks.start_soon(driver.listen)
+            self.tasks.start_soon(driver.follow)
         driver.subscriptions.add(ref(subscription, driver.subscriptions.discard))
         driver.go_on()
         return driver

@@ -39,6 +39,7 @@ from resumable_core import (
     Claim,
     Command,
     Event,
+    FeedItem,
     Fenced,
     Interrupted,
     Message,
@@ -62,7 +63,7 @@ from ._sources import (
     wants_history,
 )
 from ._wakeup import Wakeup
-from .abc import Backend
+from .abc import Backend, Unfollow
 
 logger: Final = logging.getLogger("resumable_io")
 
@@ -86,6 +87,7 @@ class ProducerDriver:
         self._backend = backend
         self._encode = encode
         self._source_scope = CancelScope()
+        self._unfollow: Unfollow | None = None
         self._work = Wakeup()
         self._renewal = Wakeup()
         self._progress = Wakeup()
@@ -139,7 +141,7 @@ class ProducerDriver:
         """
         try:
             async with create_task_group() as tasks:
-                tasks.start_soon(self._watch)
+                tasks.start_soon(self._follow)
                 tasks.start_soon(self._renew)
                 if source is not None:
                     tasks.start_soon(self._pump, source, threads)
@@ -148,6 +150,8 @@ class ProducerDriver:
         except Exception:
             logger.exception("the producer of stream %r broke down", self.stream_id)
         finally:
+            if self._unfollow is not None:
+                self._unfollow()
             await self._release()
         if isinstance(self._machine.error, BackendError):
             logger.error("stream %r was given up: %s", self.stream_id, self._machine.error)
@@ -276,29 +280,30 @@ class ProducerDriver:
             else:
                 await self._renewal.wait(self._machine.renew_deadline)
 
-    async def _watch(self) -> None:
-        while True:
+    async def _follow(self) -> None:
+        while self._unfollow is None:
             try:
-                await self._listen()
+                self._unfollow = await self._backend.follow(
+                    self.stream_id, self._tell, events=False
+                )
             except BackendError:
                 await sleep(RETRY)
+        self._tell(Interrupted())  # what happened before, only the store can tell
 
-    async def _listen(self) -> None:
-        async with self._backend.follow(self.stream_id, events=False) as feed:
-            # What happened before the feed was confirmed, only the store can tell.
-            self._machine.learned(ABSENT, current_time())
-            while True:
-                self._settle()
-                self._work.wake()
-                self._renewal.wake_by(self._machine.renew_deadline)
-                for item in await feed.receive():
-                    match item:
-                        case Changed(sentinel):
-                            self._machine.learned(sentinel, current_time())
-                        case Interrupted():
-                            self._machine.learned(ABSENT, current_time())
-                        case Appended():
-                            pass
+    def _tell(self, item: FeedItem) -> None:
+        match item:
+            case Changed(sentinel):
+                self._learned(sentinel)
+            case Interrupted():
+                self._learned(ABSENT)
+            case Appended():
+                pass
+
+    def _learned(self, sentinel: Sentinel) -> None:
+        self._machine.learned(sentinel, current_time())
+        self._settle()
+        self._work.wake()
+        self._renewal.wake_by(self._machine.renew_deadline)
 
     async def _carry_out(self, command: Command) -> None:
         machine = self._machine

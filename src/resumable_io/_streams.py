@@ -57,6 +57,11 @@ from .abc import Backend
 
 logger: Final = logging.getLogger("resumable_io")
 
+GONE: Final = (
+    "the stream is gone, and whoever asks has received a part of it: "
+    "tell the user, and start a new answer under a new id"
+)
+
 WORKER_THREADS: Final = 100
 """Sources that may block in a worker thread at once."""
 
@@ -211,7 +216,8 @@ class Streams:
         Raises `StreamExists` when the stream is being produced, or has ended and is not replaced;
         `InvalidInput`; `StreamsClosed` while draining; `BackendError`. The source is then closed
         without having been used. Cancelled, it has not started the stream: a claim under way is
-        taken back in the background, or is lost after one lease if the store doesn't answer.
+        taken back in the background, or is lost after one lease if the store doesn't answer. Who
+        has found it by then is told that the stream was deleted.
         """
         try:
             check_source(source)
@@ -256,23 +262,23 @@ class Streams:
         try:
             check_source(source)
             place, choice = to_position(position), Takeover(on_lost)
-            with suppress(StreamExists):  # somebody else was faster: theirs is as good
-                if not has_received(place) and await self._is_startable(stream_id, choice):
-                    driver = self._driver(stream_id, metadata, choice, None)
-                    await self._producers.begin(driver, source)
-                    used = True
+            while True:
+                with suppress(StreamExists):  # somebody else was faster: theirs is as good
+                    if not has_received(place) and await self._is_startable(stream_id, choice):
+                        driver = self._driver(stream_id, metadata, choice, None)
+                        await self._producers.begin(driver, source)
+                        used = True
+                try:
+                    return await self.resume(stream_id, place)
+                except StreamNotFound:
+                    if has_received(place):
+                        raise StreamExpired(GONE) from None
+                    if used:
+                        raise
+                    # Whoever was faster has taken the claim back.
         finally:
             if not used:
                 await self.discard(source)
-        try:
-            return await self.resume(stream_id, place)
-        except StreamNotFound:
-            if not has_received(place):
-                raise
-            raise StreamExpired(
-                "the stream is gone, and whoever asks has received a part of it: "
-                "tell the user, and start a new answer under a new id"
-            ) from None
 
     def produce(
         self,

@@ -18,28 +18,17 @@ same step, and also looks up the keys under which something was published before
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from resumable_core import Change, EventId, FeedItem, Page, Publish, Sentinel
 
+Tell: TypeAlias = Callable[[FeedItem], None]
+"""Takes what a feed tells. It returns at once, and raises nothing."""
 
-class Feed(ABC):
-    """Deliver what happens to one stream, from the moment the subscription was confirmed."""
-
-    @abstractmethod
-    async def receive(self) -> Sequence[FeedItem]:
-        """Wait for news and return all there is, in the order in which it arrived; never empty.
-
-        A feed is allowed to lose, repeat and delay items. Of several changes of state that follow
-        each other at once, the last is enough. What else it knows to have lost — it was
-        disconnected, its bounded buffer overflowed — it reports as `Interrupted`, after it is
-        connected again. It reconnects by itself, for as long as it takes.
-
-        A cancelled call loses nothing: what it would have returned, the next one returns.
-        """
+Unfollow: TypeAlias = Callable[[], None]
+"""Ends a feed: nothing is told after it. May be called again."""
 
 
 class Backend(ABC):
@@ -118,12 +107,18 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def follow(self, stream_id: str, *, events: bool) -> AbstractAsyncContextManager[Feed]:
-        """Subscribe to what happens to a stream.
+    async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
+        """Have what happens to a stream told, until what is returned is called.
 
-        Entering returns when the subscription is confirmed: whatever is applied afterwards is
-        delivered, unless the feed loses it. Without `events`, only changes of state are. The stream
-        need not exist, and following creates nothing. Leaving ends the subscription.
+        Returns when the subscription is confirmed: whatever is applied afterwards is told, unless
+        the feed loses it. Without `events`, only changes of state are. The stream need not exist,
+        and following creates nothing. Cancelled, or failed, it tells nothing more.
+
+        `tell` is called in the event loop, item by item, in the order in which they arrive; it may
+        be called before this returns. A feed is allowed to lose, repeat and delay items. Of several
+        changes of state that follow each other at once, the last is enough. What else it knows to
+        have lost, as it was disconnected, it reports as `Interrupted`, after it is connected again.
+        It reconnects by itself, for as long as it takes.
         """
 
     @abstractmethod

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Final, Self
 
 from anyio import current_time
@@ -32,9 +32,9 @@ from resumable_core import (
     check_count,
 )
 
-from ._feed import BufferedFeed
+from ._feed import Feeds
 from ._sealed import SealedLog
-from .abc import Backend, Feed
+from .abc import Backend, Tell, Unfollow
 
 EVENT_OVERHEAD: Final = 256
 STREAM_OVERHEAD: Final = 2048
@@ -61,7 +61,7 @@ class MemoryBackend(Backend):
         self._logs: dict[str, EventLog | SealedLog] = {}
         self._expiries: list[tuple[float, str]] = []  # a heap; one entry a stream
         self._scheduled: set[str] = set()
-        self._feeds: dict[str, set[BufferedFeed]] = {}
+        self._feeds = Feeds()
 
     @property
     def may_forget(self) -> bool:
@@ -110,19 +110,11 @@ class MemoryBackend(Backend):
         self._publish(stream_id, before, Effect(page.sentinel))
         return page
 
-    @asynccontextmanager
-    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
-        """Subscribe to what happens to a stream; see `Backend.follow`."""
+    async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
+        """Have what happens to a stream told; see `Backend.follow`."""
         await checkpoint()
-        feed = BufferedFeed(events=events)
-        feeds = self._feeds.setdefault(stream_id, set())
-        feeds.add(feed)
-        try:
-            yield feed
-        finally:
-            feeds.discard(feed)
-            if not feeds:
-                self._feeds.pop(stream_id, None)
+        feed = self._feeds.add(stream_id, tell, events=events)
+        return partial(self._feeds.discard, stream_id, feed)
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
@@ -153,13 +145,13 @@ class MemoryBackend(Backend):
         self._bytes += _size(log) - size_before
 
     def _publish(self, stream_id: str, before: Sentinel, effect: Effect) -> None:
+        if stream_id not in self._feeds:
+            return
         after = effect.sentinel
-        changed = (before.state, before.epoch) != (after.state, after.epoch)
-        for feed in self._feeds.get(stream_id, ()):
-            if effect.batch is not None and feed.events:
-                feed.put(Appended(effect.batch))
-            if changed:
-                feed.put(Changed(after))
+        if effect.batch is not None:
+            self._feeds.tell(stream_id, Appended(effect.batch))
+        if (before.state, before.epoch) != (after.state, after.epoch):
+            self._feeds.tell(stream_id, Changed(after))
 
     def _schedule(self, stream_id: str, expires_at: float) -> None:
         self._scheduled.add(stream_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 from anyio.lowlevel import checkpoint
 
 from resumable_io import MemoryBackend
@@ -35,8 +33,11 @@ class SlowBackend(MemoryBackend):
         await checkpoint()
         return page
 
-    @asynccontextmanager
     async def follow(self, *args, **kwargs):
-        async with super().follow(*args, **kwargs) as feed:
+        unfollow = await super().follow(*args, **kwargs)
+        try:
             await checkpoint()
-            yield feed
+        except BaseException:
+            unfollow()
+            raise
+        return unfollow

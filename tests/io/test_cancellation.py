@@ -152,7 +152,7 @@ async def test_start(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=6)
+@at_each_await(at_least=4)
 async def test_start_or_resume_as_the_first(cut, backend_class):
     script = Script(*WHOLE, ended=True)
     async with (world := World(backend_class)) as streams:
@@ -164,7 +164,7 @@ async def test_start_or_resume_as_the_first(cut, backend_class):
 
 @on_both_backends
 @pytest.mark.parametrize("position", [None, "a-1", AtCharacter(5), Live()])
-@at_each_await(at_least=4)
+@at_each_await(at_least=2)
 async def test_start_or_resume_of_a_running_one(cut, backend_class, position):
     """The source of whoever is cancelled is closed, the one that runs goes on."""
     script, other = Script(*WHOLE), Closable()
@@ -190,7 +190,7 @@ class Closable:
 
 
 @on_both_backends
-@at_each_await(at_least=6)
+@at_each_await(at_least=4)
 async def test_start_or_resume_to_take_over(cut, backend_class):
     """Law 4: the source runs once at most, and nothing of what was there is lost."""
     script = Script("two", "three", ended=True)
@@ -215,7 +215,7 @@ async def test_start_or_resume_to_take_over(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=3)
+@at_each_await(at_least=2)
 async def test_resume(cut, backend_class):
     script = Script(*WHOLE)
     async with (world := World(backend_class)) as streams:
@@ -228,11 +228,12 @@ async def test_resume(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=6)
+@at_each_await(at_least=4)
 async def test_several_starts_of_which_one_is_cancelled(cut, backend_class):
     """Whoever is cancelled among those who start together, the others get the whole.
 
-    Those who have found a claim that was taken back then are told to start from the beginning.
+    Those who have found a claim that was taken back then are told to start from the beginning, or
+    that it was deleted when nobody starts it again before they look.
     """
     script = Script(*WHOLE, ended=True)
     outcomes = []
@@ -249,7 +250,9 @@ async def test_several_starts_of_which_one_is_cancelled(cut, backend_class):
             await cut(streams.start_or_resume("x", script))
             for _ in range(5):
                 group.start_soon(client)
-        assert outcomes == [(WHOLE, Outcome.DONE)] * 10
+        whole, nothing = (WHOLE, Outcome.DONE), ([], Outcome.STOPPED)
+        assert outcomes.count(whole) >= (5 if cut.cancelled else 10)
+        assert outcomes.count(whole) + outcomes.count(nothing) == 10
         assert script.calls == 1
         await check(world.elsewhere, "x", script)
 
@@ -258,7 +261,7 @@ async def test_several_starts_of_which_one_is_cancelled(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=3)
+@at_each_await(at_least=2)
 async def test_state(cut, backend_class):
     async with World(backend_class) as streams:
         script = Script("one")
@@ -311,7 +314,7 @@ async def test_stop_and_delete(cut, backend_class, how):
 
 @on_both_backends
 @pytest.mark.parametrize("how", ["receive", "next", "records"])
-@at_each_await(at_least=8)
+@at_each_await(at_least=7)
 async def test_receiving(cut, backend_class, how):
     """What was not handed out is handed out by the next call: nothing twice, nothing never."""
     script = Script()
@@ -350,7 +353,7 @@ async def test_receiving(cut, backend_class, how):
 
 
 @on_both_backends
-@at_each_await(at_least=9)
+@at_each_await(at_least=6)
 async def test_leaving_a_subscription(cut, backend_class):
     """`aclose` itself never suspends: it can't be cancelled half way. The block around it can."""
     script = Script("one")
@@ -378,7 +381,7 @@ async def test_leaving_a_subscription(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=7)
+@at_each_await(at_least=6)
 async def test_a_consumer_that_is_cancelled_disturbs_nobody(cut, backend_class):
     """Law 10: the others at the same place, who share its follower, get everything."""
     script = Script()
@@ -501,7 +504,7 @@ async def test_producing_what_was_stopped(cut, backend_class):
 
 
 @on_both_backends
-@at_each_await(at_least=8)
+@at_each_await(at_least=7)
 async def test_a_whole_lifespan(cut, backend_class):
     """Entering, starting, draining and leaving, cancelled anywhere: nothing runs on, and what was
     begun is whole, or lost within a lease.

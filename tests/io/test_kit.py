@@ -2,7 +2,8 @@
 
 import math
 import random
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from functools import partial
 
 import pytest
 from anyio import create_task_group, current_time
@@ -24,14 +25,13 @@ from resumable_core import (
 )
 from resumable_core.testing import append
 from resumable_io import MemoryBackend, Streams
-from resumable_io._feed import BufferedFeed
-from resumable_io.abc import Feed
 from resumable_io.testing import (
     SCENARIOS,
     Fault,
     FaultyBackend,
     backend_machine,
     check_backend,
+    following,
 )
 from tests.io import broken_channels
 from tests.io.scripted import data_of
@@ -218,118 +218,96 @@ class Translating(MemoryBackend):
         return await super().apply(stream_id, change)
 
 
-class Forgetful(MemoryBackend):
-    """Loses what a cancelled receive would have returned."""
+class Mumbling(MemoryBackend):
+    """Tells what it makes of its news."""
 
-    def follow(self, stream_id, *, events):
-        return _wrapped(super().follow(stream_id, events=events), _Forgetting)
-
-
-class _Forgetting(Feed):
-    def __init__(self, feed):
-        self._feed = feed
-
-    async def receive(self):
-        items = await self._feed.receive()
-        await checkpoint()
-        return items
+    async def follow(self, stream_id, tell, *, events):
+        return await super().follow(stream_id, partial(self.mumble, tell, []), events=events)
 
 
-class Reordering(MemoryBackend):
-    """Tells changes of state before everything else."""
+class Reordering(Mumbling):
+    """Tells every other item behind the one that follows it."""
 
-    def follow(self, stream_id, *, events):
-        return _wrapped(super().follow(stream_id, events=events), _Reordering)
-
-
-class _Reordering(_Forgetting):
-    async def receive(self):
-        items = await self._feed.receive()
-        return sorted(items, key=lambda item: isinstance(item, Appended))
+    def mumble(self, tell, held, item):
+        if held:
+            tell(item)
+            tell(held.pop())
+        else:
+            held.append(item)
 
 
-class Leaky(MemoryBackend):
+class Tardy(Mumbling):
+    """Tells an item when there is another one."""
+
+    def mumble(self, tell, held, item):
+        held.append(item)
+        if len(held) > 1:
+            tell(held.pop(0))
+
+
+class Leaky(Mumbling):
     """Loses one item in four, and says nothing."""
 
-    def follow(self, stream_id, *, events):
-        return _wrapped(super().follow(stream_id, events=events), _Leaking)
-
-
-class _Leaking(_Forgetting):
-    count = 0
-
-    async def receive(self):
-        while True:
-            items = []
-            for item in await self._feed.receive():
-                self.count += 1
-                if self.count % 4:
-                    items.append(item)
-            if items:
-                return items
-
-
-class Overflowing(MemoryBackend):
-    """Drops what is too much, and says nothing."""
-
-    def follow(self, stream_id, *, events):
-        return _wrapped(super().follow(stream_id, events=events), _Hushing)
-
-
-class _Hushing(_Forgetting):
-    async def receive(self):
-        items = []
-        while not items:
-            received = await self._feed.receive()
-            items = [item for item in received if not isinstance(item, Interrupted)]
-        return items
+    def mumble(self, tell, held, item):
+        held.append(item)
+        if len(held) % 4:
+            tell(item)
 
 
 class Deafening(MemoryBackend):
     """Lets all go when one leaves."""
 
-    @asynccontextmanager
-    async def follow(self, stream_id, *, events):
-        async with super().follow(stream_id, events=events) as feed:
-            try:
-                yield feed
-            finally:
-                self._feeds.get(stream_id, set()).clear()
+    async def follow(self, stream_id, tell, *, events):
+        await super().follow(stream_id, tell, events=events)
+        return partial(self._feeds._feeds.pop, stream_id, None)
+
+
+class Clinging(MemoryBackend):
+    """Lets nobody go."""
+
+    async def follow(self, stream_id, tell, *, events):
+        await super().follow(stream_id, tell, events=events)
+        return lambda: None
+
+
+class Absentminded(MemoryBackend):
+    """Forgets nobody who was cancelled."""
+
+    async def follow(self, stream_id, tell, *, events):
+        unfollow = await super().follow(stream_id, tell, events=events)
+        await checkpoint()
+        return unfollow
+
+
+class Startled(MemoryBackend):
+    """Breaks down when somebody leaves while others are told."""
+
+    def _publish(self, stream_id, before, effect):
+        for feed in self._feeds._feeds.get(stream_id, ()):
+            if effect.batch is not None and feed.events:
+                feed.tell(Appended(effect.batch))
+        super()._publish(stream_id, before, type(effect)(effect.sentinel))
 
 
 class Unconfirmed(MemoryBackend):
     """Subscribes a moment after it has said so."""
 
-    @asynccontextmanager
-    async def follow(self, stream_id, *, events):
-        feed = BufferedFeed(events=events)
-        async with create_task_group() as tasks:
+    def __init__(self):
+        super().__init__()
+        self.asked = []
 
-            async def subscribe():
-                for _ in range(5):
-                    await checkpoint()
-                self._feeds.setdefault(stream_id, set()).add(feed)
+    async def follow(self, stream_id, tell, *, events):
+        feed = self._feeds.add(stream_id, tell, events=events)
+        self._feeds.discard(stream_id, feed)
+        self.asked.append((stream_id, feed))
+        return partial(self._feeds.discard, stream_id, feed)
 
-            tasks.start_soon(subscribe)
-            try:
-                yield feed
-            finally:
-                tasks.cancel_scope.cancel()
-                self._feeds.get(stream_id, set()).discard(feed)
-
-
-class Sleeping(MemoryBackend):
-    """Has news, but wakes nobody."""
-
-    def follow(self, stream_id, *, events):
-        return _wrapped(super().follow(stream_id, events=events), _Sleeping)
-
-
-class _Sleeping(_Forgetting):
-    async def receive(self):
-        if not self._feed._items:
-            await self._feed._wakeup.__class__().wait()
-        return await self._feed.receive()
+    async def apply(self, stream_id, change):
+        sentinel = await super().apply(stream_id, change)
+        while self.asked:
+            followed, feed = self.asked.pop()
+            self._feeds._feeds.setdefault(followed, set()).add(feed)
+        return sentinel
 
 
 class Silent(MemoryBackend):
@@ -364,12 +342,6 @@ class Deaf(MemoryBackend):
         return self._apply(stream_id, change, current_time()).sentinel
 
 
-@asynccontextmanager
-async def _wrapped(manager, wrapper):
-    async with manager as feed:
-        yield wrapper(feed)
-
-
 def name_of(broken):
     """Return a name by which no two classes are confused."""
     return broken.__qualname__ if broken.__module__ == __name__ else f"channels-{broken.__name__}"
@@ -377,8 +349,9 @@ def name_of(broken):
 
 BROKEN = [
     *(Fenceless, Doubling, Hasty, Halving, Hoarding, Trimming, Blind, Judging, Immortal),
-    *(Curious, Torn, Inclusive, Folding, Translating, Forgetful, Reordering, Leaky),
-    *(Overflowing, Deafening, Unconfirmed, Sleeping, Silent, Repeating, Undying, Deaf),
+    *(Curious, Torn, Inclusive, Folding, Translating, Reordering, Tardy, Leaky),
+    *(Deafening, Clinging, Absentminded, Startled, Unconfirmed, Silent, Repeating),
+    *(Undying, Deaf),
 ]
 
 
@@ -386,7 +359,7 @@ BROKEN = [
 @pytest.mark.parametrize("broken", [*BROKEN, *broken_channels.BROKEN_CHANNELS], ids=name_of)
 async def test_what_is_broken_is_rejected(broken):
     backend = broken()
-    with pytest.raises((AssertionError, TimeoutError)) as caught:
+    with pytest.raises((AssertionError, TimeoutError, RuntimeError)) as caught:
         await check_backend(lambda: backend)
     assert any("in the scenario" in note for note in caught.value.__notes__)
 
@@ -496,7 +469,7 @@ async def test_an_item_of_a_feed_goes_wrong(fault, told):
     faults = iter([fault, None])
     async with FaultyBackend(MemoryBackend()) as backend:
         await backend.apply("x", Claim("a", 10.0))
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             backend.faults = lambda call: next(faults) if call == "feed" else None
             await backend.apply("x", append("a", 1, [Message("one")]))
             await backend.apply("x", append("a", 2, [Message("two")]))
@@ -508,7 +481,7 @@ async def test_an_item_of_a_feed_goes_wrong(fault, told):
 
 async def test_who_waits_hears_of_an_outage_when_it_is_over():
     async with FaultyBackend(MemoryBackend()) as backend:
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             backend.break_down()
             for call in (started(backend), texts_in(backend), backend.publish("c", publish("one"))):
                 with pytest.raises(BackendUnavailable):

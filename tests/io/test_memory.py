@@ -11,7 +11,6 @@ from anyio import (
     fail_after,
     sleep,
 )
-from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +25,6 @@ from resumable_core import (
     EventLog,
     Fenced,
     Finish,
-    Interrupted,
     Message,
     Observe,
     Outcome,
@@ -40,8 +38,8 @@ from resumable_core import (
 )
 from resumable_core.testing import append, pauses, plans
 from resumable_io import InvalidInput, MemoryBackend
-from resumable_io._feed import FEED_ITEMS
 from resumable_io.memory import EVENT_OVERHEAD, STREAM_OVERHEAD
+from resumable_io.testing import Inbox, following
 from tests.io.cancelling import at_each_await
 
 LEASE, KEEP = 10.0, 100.0
@@ -129,7 +127,7 @@ async def test_it_does_what_the_log_does(steps):
     backend = MemoryBackend()
     logs = {"x": EventLog(), "y": EventLog()}
     expected = []
-    async with backend, backend.follow("x", events=True) as feed:
+    async with backend, following(backend, "x") as feed:
 
         def oracle(stream_id, act, *args, **kwargs):
             """Let the oracle answer, and note what the feed has to tell about it."""
@@ -178,42 +176,12 @@ async def test_it_does_what_the_log_does(steps):
 # Following
 
 
-@pytest.mark.parametrize("more", [1, FEED_ITEMS, 3 * FEED_ITEMS])
-async def test_a_feed_that_overflows_says_so(more):
-    """Laws 2 and 8: a feed is bounded, and reports what it had to drop before anything else."""
-    backend = MemoryBackend()
-    await started(backend, "x")
-    async with backend.follow("x", events=True) as feed:
-        last = FEED_ITEMS + more
-        for seq in range(1, last + 1):
-            await backend.apply("x", append("a", seq, texts(str(seq))))
-            assert len(feed._items) <= FEED_ITEMS
-        first, *others = await hear(feed)
-        assert first == Interrupted()
-        kept = [item.batch.first_seq for item in others]
-        assert kept == [*range(last + 1 - len(kept), last + 1)]
-        # Then it tells everything again.
-        await backend.apply("x", append("a", last + 1, texts("next")))
-        (item,) = await hear(feed)
-        assert item.batch.events[0].data == "next"
-
-
-async def test_a_feed_that_is_exactly_full_has_lost_nothing():
-    backend = MemoryBackend()
-    await started(backend, "x")
-    async with backend.follow("x", events=True) as feed:
-        for seq in range(1, FEED_ITEMS + 1):
-            await backend.apply("x", append("a", seq, texts(str(seq))))
-        items = await hear(feed)
-    assert [item.batch.first_seq for item in items] == [*range(1, FEED_ITEMS + 1)]
-
-
 async def test_a_feed_that_was_left_hears_nothing_more():
     backend = MemoryBackend()
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         pass
     await started(backend, "x")
-    assert not feed._items
+    assert not feed.told
     assert not backend._feeds
 
 
@@ -226,7 +194,7 @@ async def test_asking_leaves_nothing_behind():
     assert await read(backend, "x") == await read(backend, "x")
     assert (await read(backend, "x", after=7)).sentinel is ABSENT
     assert (await read(backend, "x", after=TOP)).first_seq == 1
-    async with backend.follow("x", events=True):
+    async with following(backend, "x"):
         await read(backend, "x")
     assert [each async for each in backend.scan()] == []
     assert await backend.apply("x", Observe()) is ABSENT
@@ -295,7 +263,7 @@ async def test_readers_are_told_when_a_stream_expires():
     """Law 2: what goes away does not go silently."""
     backend = MemoryBackend()
     await ended(backend, "x")
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         await sleep(LEASE + KEEP)
         await started(backend, "y")
         assert await hear(feed) == (Changed(ABSENT),)
@@ -306,7 +274,7 @@ async def test_a_lease_that_ran_out_is_recorded_by_who_looks():
     """Law 7: and those who follow are told."""
     backend = MemoryBackend()
     await started(backend, "x", "one")
-    async with backend.follow("x", events=False) as feed:
+    async with following(backend, "x", events=False) as feed:
         await sleep(LEASE)
         page = await backend.read("x", 0, 10, connected_for=LEASE / 2)
         assert page.sentinel.state is State.ACTIVE  # it has not been watching for a lease
@@ -322,12 +290,12 @@ async def test_what_is_refused_changes_nothing():
     backend = MemoryBackend()
     await started(backend, "x", "one")
     before = await read(backend, "x")
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         with pytest.raises(StreamExists):
             await backend.apply("x", claim("b"))
         with pytest.raises(Fenced):
             await backend.apply("x", append("b", 2, texts("two")))
-        assert not feed._items
+        assert not feed.told
     after = await read(backend, "x")
     assert (after.sentinel, after.events) == (before.sentinel, before.events)
     assert is_accounted_for(backend)
@@ -374,7 +342,7 @@ async def test_the_books_do_not_grow_with_what_was_evicted():
 async def test_readers_are_told_when_a_stream_is_evicted():
     backend = MemoryBackend(max_bytes=room_for([1000]))
     await ended(backend, "x", "." * 1001)
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         await started(backend, "y")
         assert await hear(feed) == (Changed(ABSENT),)
     assert (await read(backend, "x")).sentinel is ABSENT
@@ -465,7 +433,7 @@ async def test_a_cancelled_change_is_made_or_not(cut):
     backend = MemoryBackend()
     await started(backend, "x", "one")
     change = append("a", 2, texts("two", "three"))
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         await cut(backend.apply("x", change))
         assert await data(backend, "x") in (["one"], ["one", "two", "three"])
         await backend.apply("x", change)
@@ -488,11 +456,9 @@ async def test_a_cancelled_read_changes_nothing(cut):
 async def test_a_cancelled_follow_leaves_nothing(cut):
     backend = MemoryBackend()
 
-    async def follow():
-        async with backend.follow("x", events=True):
-            await checkpoint()
-
-    await cut(follow())
+    unfollow = await cut(backend.follow("x", Inbox().tell, events=True))
+    if unfollow is not None:
+        unfollow()
     assert is_empty(backend)
 
 

@@ -507,8 +507,8 @@ async def test_a_window_that_is_old_voids_nothing():
     class Deaf(MemoryBackend):
         """Delivers no events."""
 
-        def follow(self, stream_id, *, events):
-            return super().follow(stream_id, events=False)
+        def follow(self, stream_id, tell, *, events):
+            return super().follow(stream_id, tell, events=False)
 
     script = Script("one")
     async with Streams(Deaf(), check_interval=100) as streams, create_task_group() as group:

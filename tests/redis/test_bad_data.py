@@ -24,6 +24,7 @@ from resumable_core import (
 )
 from resumable_io.redis import RedisBackend
 from resumable_io.redis._keys import keys_of
+from resumable_io.testing import following
 from tests.redis.steps import claim, data, hear, read, started, texts
 
 APP = "app"
@@ -156,7 +157,7 @@ async def test_an_append_that_the_log_refuses_changes_nothing(backend, redis_ser
     """Law 2: the sentinel never counts an event that is not there."""
     spoil(redis_server)
     before = redis_server.run("DUMP", KEYS.sentinel)
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         for _ in range(2):
             with pytest.raises(BackendError) as refused:
                 await backend.apply("x", texts(2, "two"))
@@ -192,7 +193,7 @@ async def test_a_scan_passes_over_what_is_not_ours(backend, redis_server, caplog
 @pytest.mark.parametrize("payload", [b"", b"garbage", b"\xff\xfe", b"[99]", b"[]"])
 async def test_what_others_publish_means_look_at_the_log(backend, redis_server, payload):
     """Law 2: a message that cannot be read may have been anything."""
-    async with backend.follow("x", events=True) as feed:
+    async with following(backend, "x") as feed:
         for channel in (KEYS.live, KEYS.state):
             redis_server.run("PUBLISH", channel, payload)
             assert await hear(feed) == [Interrupted()]
@@ -207,7 +208,7 @@ async def test_clients_that_decode_survive_what_is_no_text(open_client, redis_se
         RedisBackend(client, prefix=APP) as backend,
     ):
         await started(backend, "x", "one")
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             redis_server.run("PUBLISH", KEYS.live, b"\xff\xfe")
             assert await hear(feed) == [Interrupted()]
             await backend.apply("x", texts(2, "zwei é", b"\xff"))

@@ -14,6 +14,7 @@ from resumable_io import Streams
 from resumable_io.redis import RedisBackend
 from resumable_io.redis._keys import keys_of
 from resumable_io.redis._slots import read_slots, slot_of
+from resumable_io.testing import following
 from tests.redis.channel_traffic import channel_traffic
 from tests.redis.conftest import CLUSTER_PAIRS
 from tests.redis.server import free_port
@@ -90,7 +91,7 @@ def listened_to(cluster):
 
 
 async def hears_a_batch(backend, stream_id):
-    async with backend.follow(stream_id, events=True) as feed:
+    async with following(backend, stream_id) as feed:
         (heard,) = await hear(feed)
         assert [event.data for event in heard.batch.events] == ["one"]
 

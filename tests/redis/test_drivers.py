@@ -41,6 +41,7 @@ from resumable_io.redis import RedisBackend
 from resumable_io.redis._coredis import CoredisDriver
 from resumable_io.redis._port import REPLY_TIMEOUT
 from resumable_io.redis._redis_py import RedisPyDriver
+from resumable_io.testing import following
 from tests.redis.steps import PATIENCE, documented_permissions, wait_for
 
 ONLY_REDIS_PY = pytest.mark.parametrize("pair", ["asyncio-redis-py"], indirect=True)
@@ -52,7 +53,7 @@ async def works(backend, stream_id="x"):
     """Do with a stream what can be done, and read it back."""
     data = ("one", b"\xff\x00", "😀\r\n", "")
     with fail_after(PATIENCE):
-        async with backend.follow(stream_id, events=True) as feed:
+        async with following(backend, stream_id) as feed:
             await backend.apply(stream_id, Claim("a", 10.0, metadata={"who": "é"}))
             await backend.apply(stream_id, append("a", 1, map(Message, data)))
             await backend.apply(stream_id, Finish("a", Outcome.DONE, 4))

@@ -10,6 +10,7 @@ from anyio import create_task_group, sleep
 
 from resumable_core import BackendUnavailable, Finish, Outcome
 from resumable_io.redis._port import Script
+from resumable_io.testing import following
 from tests.redis.steps import claim, data, ended, hear, publish, read, started, texts
 
 SCRIPTS = {
@@ -106,7 +107,7 @@ async def test_scripts_are_called_with_as_much_as_they_take(open_backend, redis_
 
 async def test_a_server_may_forget_its_scripts_at_any_time(open_backend, redis_server):
     """As it does when it is restarted, or when somebody flushes them."""
-    async with open_backend() as backend, backend.follow("x", events=True) as feed:
+    async with open_backend() as backend, following(backend, "x") as feed:
         await started(backend, "x")
         for seq in range(1, 31):
             if seq % 3:

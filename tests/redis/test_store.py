@@ -23,6 +23,7 @@ from resumable_core import (
     Takeover,
 )
 from resumable_io.redis._keys import keys_of
+from resumable_io.testing import following
 from tests.redis.steps import (
     KEEP,
     LEASE,
@@ -68,7 +69,7 @@ async def test_asking_leaves_nothing_behind(backend, redis_server):
         for change in (Stop(), Renew("a"), texts(1, "one"), Finish("a", Outcome.DONE, 0)):
             with pytest.raises(StreamNotFound):
                 await backend.apply(f"unknown-{number}", change)
-        async with backend.follow(f"unknown-{number}", events=True):
+        async with following(backend, f"unknown-{number}"):
             pass
     assert [each async for each in backend.scan()] == []
     assert redis_server.run("DBSIZE") == 0
@@ -78,7 +79,7 @@ async def test_entering_leaves_nothing_behind(open_backend, redis_server):
     """Nor does it tell anybody anything: what it tries, it tries on a stream of its own."""
     async with open_backend(prefix=APP) as backend:
         assert redis_server.run("DBSIZE") == 0
-        async with backend.follow("x", events=True) as feed, open_backend(prefix=APP):
+        async with following(backend, "x") as feed, open_backend(prefix=APP):
             await started(backend, "x")
             assert [type(item) for item in await hear(feed)] == [Changed]
     assert redis_server.run("DBSIZE") == 1
@@ -238,7 +239,7 @@ async def test_a_lease_that_ran_out_is_recorded_by_who_looks(open_backend):
     """Law 7: by the store's clock, and everybody who follows is told, once."""
     async with open_backend(prefix=APP) as one, open_backend(prefix=APP) as other:
         await started(one, "x", "one", lease=0.3)
-        async with one.follow("x", events=False) as feed:
+        async with following(one, "x", events=False) as feed:
             await sleep(0.4)  # which is longer than the lease, by the clock of the store
             page = await other.read("x", 0, 10, connected_for=0.2)
             assert page.sentinel.state is State.ACTIVE  # it has not been watching for a lease
@@ -323,7 +324,7 @@ async def test_memory_does_not_grow_with_streams_that_others_ended(open_backend)
 
 async def test_subscriptions_are_given_up(backend, redis_server):
     for number in range(50):
-        async with backend.follow(f"x-{number}", events=True):
+        async with following(backend, f"x-{number}"):
             pass
     await wait_for(lambda: redis_server.run("PUBSUB", "CHANNELS") == [b"app:home"])
 

@@ -20,6 +20,7 @@ from resumable_core import (
 from resumable_core.testing import append
 from resumable_io.sqlite._writer import SWEEP
 from resumable_io.sqlite.backend import SCAN_PAGE
+from resumable_io.testing import Inbox, following
 from tests.sqlite.files import looking_into, read, started
 
 WHOLE = ["one", "two", "three"]
@@ -93,7 +94,7 @@ async def test_a_call_that_breaks_down_leaves_nothing_behind(path, open_backend,
 
 
 async def test_a_turn_that_breaks_down_is_told_to_who_shared_it(open_backend):
-    async with open_backend() as backend, backend.follow("y", events=True):
+    async with open_backend() as backend, following(backend, "y"):
 
         def breaks_down(jobs):
             raise RuntimeError("no turn today")
@@ -130,11 +131,11 @@ async def test_a_foreign_stream_is_told_to_who_asks_for_it(path, open_backend, c
         await backend.publish("channel", publish("a"))
     with looking_into(path) as db, db:
         db.execute(f"UPDATE stream SET {column} WHERE id IN ('x', 'channel')")
-    async with open_backend() as backend, backend.follow("c", events=True):
+    async with open_backend() as backend, following(backend, "c"):
         for call in (
             read(backend, "x"),
             backend.apply("x", Renew("a")),
-            backend.follow("x", events=True).__aenter__(),
+            backend.follow("x", Inbox().tell, events=True),
         ):
             with pytest.raises(BackendError, match="foreign data at stream 'x'"):
                 await call
@@ -156,7 +157,7 @@ async def test_foreign_streams_that_have_expired_keep_no_others_in_the_file(
     with looking_into(path) as db, db:
         db.execute("UPDATE stream SET sentinel = x'00', expires_at = 0 WHERE id != 'old'")
         db.execute("UPDATE stream SET expires_at = 1 WHERE id = 'old'")
-    async with open_backend() as backend, backend.follow("other", events=True):
+    async with open_backend() as backend, following(backend, "other"):
         for number in range(3):
             await works(backend, f"y-{number}")
     with looking_into(path) as db:
@@ -169,7 +170,7 @@ async def test_foreign_streams_that_have_expired_keep_no_others_in_the_file(
 async def test_a_foreign_stream_that_expires_interrupts_its_followers(path, open_backend):
     async with open_backend() as backend:
         await started(backend, "x", *WHOLE)
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             with looking_into(path) as db, db:
                 db.execute("UPDATE stream SET sentinel = 5, expires_at = 0")
             await works(backend, "y")
@@ -216,7 +217,7 @@ async def test_a_foreign_key_is_told_to_who_publishes_with_it(path, open_backend
 async def test_a_foreign_stream_interrupts_its_followers(path, open_backend):
     async with open_backend() as backend:
         await started(backend, "x", *WHOLE)
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             with looking_into(path) as db, db:
                 db.execute("UPDATE stream SET sentinel = 5, changed = 99")
             with fail_after(10):

@@ -38,6 +38,7 @@ from resumable_core.testing import append
 from resumable_io import Streams
 from resumable_io._backends import open_backend as open_url
 from resumable_io.sqlite import SQLiteBackend, _clock
+from resumable_io.testing import following
 from tests.io.scripted import Script, data_of
 from tests.sqlite.files import looking_into, read, started
 
@@ -137,7 +138,7 @@ async def test_many_may_make_the_file_at_once(open_backend):
 
 async def test_who_is_locked_out_says_so(path, open_backend):
     """And goes on when the lock is gone; those who watched start watching anew."""
-    async with open_backend(timeout=0.1) as backend, backend.follow("x", events=True) as feed:
+    async with open_backend(timeout=0.1) as backend, following(backend, "x") as feed:
         await started(backend, "x", "one")
         with looking_into(path) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -197,7 +198,7 @@ async def test_nobody_looks_when_nobody_follows(open_backend):
         await started(backend, "x", "one")
         await sleep(0.1)
         assert looks == 0
-        async with backend.follow("x", events=True) as feed:
+        async with following(backend, "x") as feed:
             await other.apply("x", append("a", 2, [Message("two")]))
             with fail_after(10):
                 (item,) = await feed.receive()
@@ -372,7 +373,7 @@ async def test_a_file_that_is_taken_away_says_so(path, open_backend, what, how):
     taken, aside = path.with_name(path.name + what), path.with_name("aside")
     async with open_backend() as backend, open_backend() as other:
         await started(backend, "x", "one")
-        async with other.follow("x", events=True) as feed:
+        async with following(other, "x") as feed:
             aside.hardlink_to(taken)
             taken.unlink()
             if how == "moved":

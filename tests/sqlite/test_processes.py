@@ -11,6 +11,7 @@ from anyio import fail_after
 
 from resumable_core import Appended, Interrupted
 from resumable_io.sqlite import SQLiteBackend
+from resumable_io.testing import following
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
@@ -75,7 +76,7 @@ async def test_a_process_that_is_killed_loses_nothing_acknowledged(path, kill_af
 
 async def test_another_process_is_followed(path):
     """Laws 1 and 2: its batches are heard in order, and what is not heard is reported."""
-    async with SQLiteBackend(path) as backend, backend.follow("x", events=True) as feed:
+    async with SQLiteBackend(path) as backend, following(backend, "x") as feed:
         with producing(path, "x"), fail_after(60):
             last, batches = 0, 0
             while last < 300:

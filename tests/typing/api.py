@@ -20,6 +20,7 @@ from resumable_core import (
     Decoder,
     Effect,
     EventLog,
+    FeedItem,
     Framed,
     Framing,
     Input,
@@ -42,7 +43,6 @@ from resumable_io import (
     End,
     Event,
     EventId,
-    Feed,
     Fenced,
     Gap,
     GapReason,
@@ -81,6 +81,7 @@ from resumable_io import (
     Takeover,
 )
 from resumable_io import asgi as plain
+from resumable_io.abc import Tell, Unfollow
 from resumable_io.ai_sdk import (
     Chunk,
     Piece,
@@ -475,5 +476,12 @@ def core(change: Change, page: Page) -> None:
 # -- A backend of one's own ---------------------------------------------------------------------
 
 
-def wrap(backend: Backend, feed: Feed) -> Streams:
+def wrap(backend: Backend) -> Streams:
     return Streams(backend)
+
+
+async def listen(backend: Backend, tell: Tell) -> Unfollow:
+    items: list[FeedItem] = []
+    unfollow = await backend.follow("a", items.append, events=True)
+    assert_type(unfollow(), None)
+    return await backend.follow("a", tell, events=False)

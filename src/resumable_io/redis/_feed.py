@@ -1,28 +1,25 @@
 """One connection that carries the live messages of all streams of a process.
 
-Every subscriber of a channel has a bounded buffer of its own. The connection reconnects by itself,
-with backoff and jitter; after that, and after an overflow, subscribers are told `Interrupted`.
+The connection reconnects by itself, with backoff and jitter; after that, all who follow are told
+`Interrupted`.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-from anyio import create_task_group, current_time, fail_after, sleep
+from anyio import Event, create_task_group, current_time, fail_after, sleep
 
 from resumable_core import BackendError, BackendUnavailable, FeedItem, Interrupted
 from resumable_io._wakeup import Wakeup
-from resumable_io.abc import Feed
+from resumable_io.abc import Tell, Unfollow
 
 from ._port import Confirmed, Driver, Ended, Heard, Listener, Published, first_of
-
-FEED_ITEMS: Final = 256
-"""Items that wait for one subscriber at most."""
 
 FIRST_RETRY: Final = 0.05
 LONGEST_RETRY: Final = 2.0
@@ -35,50 +32,39 @@ SILENT: Final = "the live feed from Redis is silent"
 MOVED: Final = "a channel has moved to another node of the Redis Cluster"
 
 
-class Subscriber(Feed):
-    """Receive what is published on some channels."""
+class Subscriber:
+    """Tell somebody what is published on some channels."""
 
-    def __init__(self, channels: Sequence[str]) -> None:
+    __slots__ = ("_entered", "_in_force", "_unconfirmed", "channels", "tell")
+
+    def __init__(self, channels: Sequence[str], tell: Tell) -> None:
         self.channels = channels
+        self.tell = tell
         self._unconfirmed = set(channels)
         self._in_force = False
-        self._items: deque[FeedItem] = deque()
-        self._changed = Wakeup()
+        self._entered: Event | None = None
 
     async def in_force(self) -> None:
         """Wait until the subscription is confirmed for the first time."""
-        while not self._in_force:
-            await self._changed.wait()
+        if not self._in_force:
+            self._entered = Event()
+            await self._entered.wait()
+            self._entered = None
 
     def confirmed(self, channel: str) -> None:
         """Take that the subscription to a channel is in force, for the first time or again."""
         again = self._in_force and channel not in self._unconfirmed
         self._unconfirmed.discard(channel)
         if again or (self._in_force and not self._unconfirmed):
-            self.put(Interrupted())
+            self.tell(Interrupted())
         elif not self._unconfirmed:
             self._in_force = True
-            self._changed.wake()
+            if self._entered is not None:
+                self._entered.set()
 
     def disconnected(self) -> None:
         """Take that nothing is delivered until all channels are confirmed again."""
         self._unconfirmed = set(self.channels)
-
-    def put(self, item: FeedItem) -> None:
-        """Hand over one item."""
-        if len(self._items) >= FEED_ITEMS:
-            self._items.clear()
-            item = Interrupted()
-        self._items.append(item)
-        self._changed.wake()
-
-    async def receive(self) -> Sequence[FeedItem]:
-        """Wait for news and return all there is; see `Feed.receive`."""
-        while not self._items:
-            await self._changed.wait()
-        items = tuple(self._items)
-        self._items.clear()
-        return items
 
 
 class LiveFeed:
@@ -109,10 +95,12 @@ class LiveFeed:
         self._work = Wakeup()
         self._made = Wakeup()
 
-    @asynccontextmanager
-    async def subscribed(self, channels: Sequence[str]) -> AsyncGenerator[Subscriber, None]:
-        """Subscribe to channels; entered when that is in force, however long it takes."""
-        subscriber = Subscriber(channels)
+    async def follow(self, channels: Sequence[str], tell: Tell) -> Unfollow:
+        """Have `tell` called with what is published on some channels, until that is called off.
+
+        Returns when the subscription is in force, however long it takes.
+        """
+        subscriber = Subscriber(channels, tell)
         for channel in channels:
             self._subscribers.setdefault(channel, set()).add(subscriber)
             if channel in self._confirmed:
@@ -122,15 +110,21 @@ class LiveFeed:
         self._work.wake()
         try:
             await subscriber.in_force()
-            yield subscriber
-        finally:
-            for channel in channels:
-                self._subscribers[channel].discard(subscriber)
-                if not self._subscribers[channel]:
+        except BaseException:
+            self._unfollow(subscriber)
+            raise
+        return partial(self._unfollow, subscriber)
+
+    def _unfollow(self, subscriber: Subscriber) -> None:
+        for channel in subscriber.channels:
+            subscribers = self._subscribers.get(channel, set())
+            if subscriber in subscribers:
+                subscribers.discard(subscriber)
+                if not subscribers:
                     del self._subscribers[channel]
                     self._confirmed.discard(channel)
                     self._asked[channel] = False
-            self._work.wake()
+        self._work.wake()
 
     async def stands(self) -> None:
         """Wait until the connection stands. Raises why it could not be made."""
@@ -195,14 +189,14 @@ class LiveFeed:
             case Published(channel, payload):
                 if subscribers := self._subscribers.get(channel):
                     news = self._read(channel, payload)
-                    for subscriber in subscribers:
-                        subscriber.put(news)
+                    for subscriber in tuple(subscribers):  # who is told may leave
+                        subscriber.tell(news)
             case Confirmed(channel):
                 if channel == self._home:
                     self._at_home()
                 elif channel in self._subscribers and not self._leaving[channel]:
                     self._confirmed.add(channel)
-                    for subscriber in self._subscribers[channel]:
+                    for subscriber in tuple(self._subscribers[channel]):
                         subscriber.confirmed(channel)
             case Ended(channel):
                 if self._leaving[channel]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
-from anyio import create_task_group, current_time, fail_after, get_cancelled_exc_class
+from anyio import Event, create_task_group, current_time, fail_after, get_cancelled_exc_class
 
 from resumable_core import (
     RENEWALS_PER_LEASE,
@@ -43,7 +43,7 @@ from resumable_core import (
     decide,
     transition,
 )
-from resumable_io.abc import Backend, Feed
+from resumable_io.abc import Backend, Tell, Unfollow
 
 from ._drivers import driver_for
 from ._feed import LiveFeed
@@ -177,10 +177,14 @@ class RedisBackend(Backend):
         short = Retention(keep=self._timeout)
         try:
             await self.apply(stream_id, Claim("probe", self._timeout / 2, Retention(keep=0)))
-            async with self.follow(stream_id, events=True) as feed:
+            heard = Event()
+            unfollow = await self.follow(stream_id, lambda _: heard.set(), events=True)
+            try:
                 await self.apply(stream_id, Append("probe", 1, (Message(""),), 0))
                 await self.apply(stream_id, Finish("probe", Outcome.DONE, 1))
-                await feed.receive()
+                await heard.wait()
+            finally:
+                unfollow()
             probe = Publication(Message(""), "probe")
             await self.publish(channel_id, Publish("probe", (probe,), short))
             names = (name for keys in made for name in (keys.sentinel, keys.log, keys.published))
@@ -264,13 +268,11 @@ class RedisBackend(Backend):
             await self.apply(stream_id, observe)
         return page_read(keys, sentinel, reply[7:], after, limit)
 
-    @asynccontextmanager
-    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
-        """Subscribe to what happens to a stream; see `Backend.follow`."""
+    async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
+        """Have what happens to a stream told; see `Backend.follow`."""
         keys = keys_of(self._prefix, stream_id)
         channels = (keys.live, keys.state) if events else (keys.state,)
-        async with self._feed.subscribed(channels) as feed:
-            yield feed
+        return await self._feed.follow(channels, tell)
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""

@@ -34,7 +34,6 @@ from resumable_core import (
     Sentinel,
     decide,
 )
-from resumable_io._feed import FEED_ITEMS
 
 from ._clock import Clock
 from ._file import Place, errors_of, open_file, transaction
@@ -44,6 +43,9 @@ logger: Final = logging.getLogger("resumable_io")
 
 SWEEP: Final = 4
 """Expired streams that a turn removes: more than it makes, and few enough to be quick."""
+
+MOST_TOLD: Final = 256
+"""Batches of other processes that are told of a stream in one turn: more are to be read."""
 
 News: TypeAlias = tuple[str, FeedItem]
 """What is to be told, and of which stream."""
@@ -250,7 +252,7 @@ class Writer:
         if told is None or now.epoch != told.epoch or now.last_seq < told.last_seq:
             return [Interrupted()]
         if now.last_seq > told.last_seq:
-            batches = batches_after(self._db, row, told.last_seq, FEED_ITEMS)
+            batches = batches_after(self._db, row, told.last_seq, MOST_TOLD)
             if not batches or (batches[0].first_seq, batches[-1].last_seq) != (
                 told.last_seq + 1,
                 now.last_seq,

@@ -13,8 +13,9 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -28,21 +29,19 @@ from anyio import (
 )
 
 from resumable_core import (
-    Appended,
     BackendError,
     Change,
     Effect,
     EventId,
-    FeedItem,
     Observe,
     Page,
     Publish,
     Sentinel,
     transition,
 )
-from resumable_io._feed import BufferedFeed
+from resumable_io._feed import Feed, Feeds
 from resumable_io._wakeup import Wakeup
-from resumable_io.abc import Backend, Feed
+from resumable_io.abc import Backend, Tell, Unfollow
 
 from ._clock import Clock
 from ._file import errors_of, open_file, transaction
@@ -77,7 +76,7 @@ class SQLiteBackend(Backend):
         self._timeout = timeout
         self._clock = Clock()
         self._jobs: deque[Job] = deque()
-        self._feeds: dict[str, set[BufferedFeed]] = {}
+        self._feeds = Feeds()
         self._work = Wakeup()
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
@@ -163,22 +162,23 @@ class SQLiteBackend(Backend):
                 return page
             await self.apply(stream_id, observe)
 
-    @asynccontextmanager
-    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
-        """Subscribe to what happens to a stream; see `Backend.follow`.
+    async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
+        """Have what happens to a stream told; see `Backend.follow`.
 
-        What other processes do is heard a fiftieth of a second later at most.
+        What other processes do is told a fiftieth of a second later at most.
         """
-        feed = BufferedFeed(events=events)
-        self._feeds.setdefault(stream_id, set()).add(feed)
+        feed = self._feeds.add(stream_id, tell, events=events)
         try:
             await self._ask_for(Job(stream_id, Follow.BEGIN))
-            yield feed
-        finally:
-            self._feeds[stream_id].discard(feed)
-            if not self._feeds[stream_id]:
-                del self._feeds[stream_id]
-                self._jobs.append(Job(stream_id, Follow.END))
+        except BaseException:
+            self._unfollow(stream_id, feed)
+            raise
+        return partial(self._unfollow, stream_id, feed)
+
+    def _unfollow(self, stream_id: str, feed: Feed) -> None:
+        self._feeds.discard(stream_id, feed)
+        if stream_id not in self._feeds:
+            self._jobs.append(Job(stream_id, Follow.END))
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
@@ -214,14 +214,9 @@ class SQLiteBackend(Backend):
                     raise
             else:
                 for stream_id, item in news:
-                    self._tell(stream_id, item)
+                    self._feeds.tell(stream_id, item)
                 for job in jobs:
                     job.done.set()
-
-    def _tell(self, stream_id: str, item: FeedItem) -> None:
-        for feed in self._feeds.get(stream_id, ()):
-            if feed.events or not isinstance(item, Appended):
-                feed.put(item)
 
     # Reading
 

@@ -4,6 +4,7 @@
                       takeovers, leases, cancellation at each await
     backend_machine   a Hypothesis state machine that compares random programs with `EventLog`
     FaultyBackend     a backend that refuses, forgets, delays and loses what it is told to
+    following         a feed whose items wait in an inbox, for tests of one's own
 
 Nothing here needs pytest. Needs Hypothesis: `pip install "resumable-io[testing]"`.
 """
@@ -11,6 +12,7 @@ Nothing here needs pytest. Needs Hypothesis: `pip install "resumable-io[testing]
 from ._check import SCENARIOS, Scenario, check_backend
 from ._cut import Cut, at_each_await
 from ._faulty import Fault, FaultyBackend
+from ._inbox import Inbox, following
 from ._machine import backend_machine
 from ._stage import OpenBackend
 
@@ -19,9 +21,11 @@ __all__ = [
     "Cut",
     "Fault",
     "FaultyBackend",
+    "Inbox",
     "OpenBackend",
     "Scenario",
     "at_each_await",
     "backend_machine",
     "check_backend",
+    "following",
 ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from anyio.lowlevel import checkpoint
-
 from resumable_core import Finish, Outcome
 from resumable_io.abc import Backend
 
 from ._cut import Cut, at_each_await
+from ._inbox import Inbox, following
 from ._stage import (
     Listener,
     OpenBackend,
@@ -50,7 +49,7 @@ async def a_cancelled_change_is_made_or_not(open_backend: OpenBackend) -> None:
     async def play(backend: Backend, x: str, cut: Cut) -> None:
         await started(backend, x, "one")
         change = texts(2, "two", "three")
-        async with backend.follow(x, events=True) as feed:
+        async with following(backend, x) as feed:
             await cut(backend.apply(x, change))
             half = await data(backend, x)
             ensure(half in (["one"], ["one", "two", "three"]), f"all or nothing, not {half}")
@@ -95,7 +94,7 @@ async def a_cancelled_publication_is_made_or_not(open_backend: OpenBackend) -> N
     async def play(backend: Backend, _: str, cut: Cut) -> None:
         c = new_channel()
         await backend.publish(c, publish("one"))
-        async with backend.follow(c, events=True) as feed:
+        async with following(backend, c) as feed:
             await cut(backend.publish(c, publish("two", "three")))
             half = await data(backend, c)
             ensure(half in (["one"], ["one", "two", "three"]), f"all or nothing, not {half}")
@@ -126,21 +125,26 @@ async def a_cancelled_read_changes_nothing(open_backend: OpenBackend) -> None:
 
 
 async def a_cancelled_follow_leaves_others_alone(open_backend: OpenBackend) -> None:
-    """Law 10: who comes next hears everything, and so does who was there."""
+    """Law 10: who was cancelled hears nothing, who was there and who comes next hear everything."""
 
     async def play(backend: Backend, x: str, cut: Cut) -> None:
-        async def follow() -> None:
-            async with backend.follow(x, events=True):
-                await checkpoint()
-
         await started(backend, x)
-        async with backend.follow(x, events=True) as before:
-            await cut(follow())
-            async with backend.follow(x, events=True) as after:
+        inbox = Inbox()
+
+        async def visit() -> None:
+            unfollow = await cut(backend.follow(x, inbox.tell, events=True))
+            if unfollow is not None:
+                unfollow()
+
+        await visit()
+        async with following(backend, x) as before:
+            await visit()
+            told = len(inbox.told)
+            async with following(backend, x) as after:
                 await backend.apply(x, texts(1, "one"))
                 for feed in (before, after):
-                    listener = Listener(feed)
-                    await listener.hear_event(1)
+                    await Listener(feed).hear_event(1)
+            expect(len(inbox.told), told, "nothing is told to who was cancelled, or has left")
 
     await _cutting(open_backend, play)
 

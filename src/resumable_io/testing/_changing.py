@@ -27,6 +27,7 @@ from resumable_core import (
 )
 from resumable_io.abc import Backend
 
+from ._inbox import following
 from ._stage import (
     KEEP,
     LEASE,
@@ -245,7 +246,7 @@ async def a_producer_that_is_silent_is_lost(open_backend: OpenBackend) -> None:
     """Law 7: whoever looks records it, everybody is told, and the producer is fenced."""
     async with two(open_backend) as (one, other):
         x = new_id()
-        async with other.follow(x, events=False) as feed:
+        async with following(other, x, events=False) as feed:
             await one.apply(x, claim(lease=SHORT))
             await one.apply(x, texts(1, "one"))
             while (page := await read(one, x)).sentinel.state is State.ACTIVE:  # noqa: ASYNC110

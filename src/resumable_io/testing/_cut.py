@@ -26,7 +26,7 @@ class Cut:
         self.reached: bool = False
         """Whether the call got that far."""
         self.cancelled: bool = False
-        """Whether it ended by that; it may as well have completed, since it was nearly through."""
+        """Whether a call ended by that; it may also have completed, since it was nearly through."""
 
     async def __call__(self, call: Coroutine[Any, Any, T]) -> T | None:
         """Return what the call returns, or None when it was cancelled."""
@@ -35,7 +35,7 @@ class Cut:
             if self.step == 0:
                 self._cancel(scope)
             result = await _Stepped(call, self.step, lambda: self._cancel(scope))
-        self.cancelled = scope.cancelled_caught
+        self.cancelled |= scope.cancelled_caught
         return result
 
     def _cancel(self, scope: CancelScope) -> None:

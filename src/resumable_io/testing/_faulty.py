@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from anyio import CancelScope, create_task_group, current_time, sleep
+from anyio import current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from resumable_core import (
@@ -23,8 +21,7 @@ from resumable_core import (
     Publish,
     Sentinel,
 )
-from resumable_io._wakeup import Wakeup
-from resumable_io.abc import Backend, Feed
+from resumable_io.abc import Backend, Tell, Unfollow
 
 from ._cut import Cut
 
@@ -101,7 +98,7 @@ class FaultyBackend(Backend):
         """Let it be reached again, which is what all feeds tell."""
         self.refuse()
         self._connected_since = current_time()
-        for feed in self._feeds:
+        for feed in tuple(self._feeds):
             feed.interrupt()
 
     @property
@@ -128,17 +125,18 @@ class FaultyBackend(Backend):
             "read", lambda: self.backend.read(stream_id, after, limit, connected_for=connected_for)
         )
 
-    @asynccontextmanager
-    async def follow(self, stream_id: str, *, events: bool) -> AsyncGenerator[Feed, None]:
+    async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
         """Follow a stream by a feed whose items may go wrong, or fail."""
         await self._call("follow", checkpoint)
-        async with self.backend.follow(stream_id, events=events) as inner:
-            feed = _FaultyFeed(self, inner)
-            self._feeds.add(feed)
-            try:
-                yield feed
-            finally:
-                self._feeds.discard(feed)
+        feed = _FaultyFeed(self, tell)
+        inner = await self.backend.follow(stream_id, feed.tell, events=events)
+        self._feeds.add(feed)
+
+        def unfollow() -> None:
+            self._feeds.discard(feed)
+            inner()
+
+        return unfollow
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Scan the backend."""
@@ -171,42 +169,31 @@ class FaultyBackend(Backend):
         return BackendUnavailable(f"{call} {how}, as it was told to")
 
 
-class _FaultyFeed(Feed):
-    def __init__(self, backend: FaultyBackend, feed: Feed) -> None:
+class _FaultyFeed:
+    """Tell what a feed tells, as faulty as it is told to be."""
+
+    def __init__(self, backend: FaultyBackend, tell: Tell) -> None:
         self._backend = backend
-        self._feed = feed
-        self._heard: deque[FeedItem] = deque()
+        self._tell = tell
         self._late: list[FeedItem] = []
-        self._interrupted = Wakeup()
+
+    def tell(self, item: FeedItem) -> None:
+        match self._backend.faults("feed"):
+            case Fault.DELAY:
+                self._late.append(item)
+                return
+            case Fault.DROP:
+                return
+            case Fault.REPEAT:
+                items = [item, item]
+            case Fault.INTERRUPT:
+                items = [Interrupted()]
+            case _:
+                items = [item]
+        items += self._late
+        self._late.clear()
+        for each in items:
+            self._tell(each)
 
     def interrupt(self) -> None:
-        self._heard.append(Interrupted())
-        self._interrupted.wake()
-
-    async def receive(self) -> Sequence[FeedItem]:
-        while not self._heard:
-            async with create_task_group() as tasks:
-                tasks.start_soon(self._listen, tasks.cancel_scope)
-                await self._interrupted.wait()
-                tasks.cancel_scope.cancel()
-        items = tuple(self._heard)
-        self._heard.clear()
-        return items
-
-    async def _listen(self, others: CancelScope) -> None:
-        for item in await self._feed.receive():
-            match self._backend.faults("feed"):
-                case Fault.DELAY:
-                    self._late.append(item)
-                    continue
-                case Fault.DROP:
-                    continue
-                case Fault.REPEAT:
-                    items = [item, item]
-                case Fault.INTERRUPT:
-                    items = [Interrupted()]
-                case _:
-                    items = [item]
-            self._heard.extend([*items, *self._late])
-            self._late.clear()
-        others.cancel()
+        self._tell(Interrupted())

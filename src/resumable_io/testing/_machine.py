@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,7 @@ from resumable_core.testing import Plan, append, copy_of, messages, plans, reten
 from resumable_core.testing.machines.channel import publications
 from resumable_io.abc import Backend
 
+from ._inbox import Inbox
 from ._playing import Player
 from ._stage import OpenBackend, claim, expect, new_channel, new_id, timeless
 from ._story import Ear, Story
@@ -227,11 +228,10 @@ class _BackendMachine(Player):
     @rule(name=st.sampled_from((*NAMES, CHANNEL)), process=st.integers(0, 1), events=st.booleans())
     def follow(self, name: str, process: int, events: bool) -> None:  # noqa: FBT001 - it is drawn
         """Follow a stream."""
-        story, stack = self._stories[name], ExitStack()
-        follow = self.backends[process].follow(story.stream_id, events=events)
-        feed = stack.enter_context(self.portal.wrap_async_context_manager(follow))
+        story, backend, inbox = self._stories[name], self.backends[process], Inbox()
+        unfollow = self.run(lambda: backend.follow(story.stream_id, inbox.tell, events=events))
         told = story.told if events else story.states
-        self._ears.append(Ear(feed, stack, told, len(told)))
+        self._ears.append(Ear(inbox, unfollow, told, len(told)))
 
     @precondition(lambda self: self._ears)
     @rule(leaves=st.booleans())
@@ -239,10 +239,10 @@ class _BackendMachine(Player):
         """Hear what has happened since, in all feeds; leave the oldest one."""
         for ear in self._ears:
             while ear.place < len(ear.told):
-                for item in self.run(ear.feed.receive):
+                for item in self.run(ear.inbox.receive):
                     ear.take(item)
         if leaves:
-            self._ears.pop(0).stack.close()
+            self.portal.call(self._ears.pop(0).unfollow)
 
     def teardown(self) -> None:
         """Hear and read everything once more, leave the feeds, and remove the streams."""
@@ -253,7 +253,7 @@ class _BackendMachine(Player):
                 self.read(name, 1, 0, 100, math.inf)
         finally:
             for ear in self._ears:
-                ear.stack.close()
+                self.portal.call(ear.unfollow)
         for story in self._stories.values():
             self.run(partial(self._remove, story))
 

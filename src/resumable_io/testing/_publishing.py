@@ -21,6 +21,7 @@ from resumable_core import (
 )
 from resumable_io.abc import Backend
 
+from ._inbox import following
 from ._stage import (
     Listener,
     OpenBackend,
@@ -58,7 +59,7 @@ async def of_many_publishers_each_has_ids_of_its_own(open_backend: OpenBackend) 
                 ids = await backend.publish(c, publish(*items))
                 given.update(zip(ids, items, strict=True))
 
-        async with both[1].follow(c, events=True) as feed:
+        async with following(both[1], c) as feed:
             async with create_task_group() as tasks:
                 for writer in range(8):
                     tasks.start_soon(write, both[writer % 2], writer)
@@ -163,7 +164,7 @@ async def what_is_targeted_keeps_its_recipients(open_backend: OpenBackend) -> No
     """What is for some is told and kept with their names: readers are shown what is theirs."""
     async with two(open_backend) as (one, other):
         c, ann = new_channel(), ["ann", "é😀:{x}"]
-        async with other.follow(c, events=True) as feed:
+        async with following(other, c) as feed:
             (id,) = await one.publish(c, publish("for ann", to=ann))
             (last,) = await one.publish(c, publish("for all"))
             expected = [

@@ -23,6 +23,7 @@ from resumable_core import (
 )
 from resumable_core.testing import NASTY_BYTES, NASTY_TEXTS, append
 
+from ._inbox import following
 from ._stage import (
     KEEP,
     LEASE,
@@ -47,7 +48,7 @@ async def asking_leaves_nothing_behind(open_backend: OpenBackend) -> None:
         for after in (0, 7, TOP):
             page = await read(one, x, after)
             expect((page.sentinel, page.first_seq, page.events), (ABSENT, 1, ()), "an empty page")
-        async with one.follow(x, events=True), one.follow(x, events=False):
+        async with following(one, x), following(one, x, events=False):
             await read(one, x)
         expect(await one.apply(x, Observe()), ABSENT, "what is not there")
         expect(await one.apply(x, Delete()), ABSENT, "what is not there")

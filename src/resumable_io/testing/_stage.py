@@ -33,7 +33,9 @@ from resumable_core import (
     channel_log_id,
 )
 from resumable_core.testing import append
-from resumable_io.abc import Backend, Feed
+from resumable_io.abc import Backend
+
+from ._inbox import Inbox
 
 T = TypeVar("T")
 
@@ -177,7 +179,7 @@ class Listener:
     reported as `Interrupted`.
     """
 
-    def __init__(self, feed: Feed, last_seq: int = 0) -> None:
+    def __init__(self, feed: Inbox, last_seq: int = 0) -> None:
         self._feed = feed
         self.last_seq = last_seq
         """Of what was told."""
@@ -195,8 +197,6 @@ class Listener:
     async def hear(self) -> Sequence[FeedItem]:
         """Receive once."""
         items = await self._feed.receive()
-        if not items:
-            raise AssertionError("a feed waits for news, but this one returned nothing")
         for item in items:
             self._take(item)
         return items

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from resumable_core import (
@@ -14,8 +13,9 @@ from resumable_core import (
     FeedItem,
     Interrupted,
 )
-from resumable_io.abc import Feed
+from resumable_io.abc import Unfollow
 
+from ._inbox import Inbox
 from ._stage import ensure, timeless
 
 
@@ -54,8 +54,8 @@ class Ear:
     is enough. Whatever else it leaves out it reports.
     """
 
-    feed: Feed
-    stack: ExitStack
+    inbox: Inbox
+    unfollow: Unfollow
     told: list[FeedItem]
     place: int
     """Up to where it has told them."""

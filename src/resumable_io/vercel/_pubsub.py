@@ -100,13 +100,12 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._news = Wakeup()
 
-    def put(self, message: str) -> None:
-        """Add a message; what is full forgets all it holds, and says so."""
+    def put(self, item: Item) -> None:
+        """Add an item; what is full forgets all it holds, and says so."""
         if len(self._items) >= MAILBOX_MESSAGES:
             self._items.clear()
-            self._items.append(Interrupted())
-        else:
-            self._items.append(message)
+            item = Interrupted()
+        self._items.append(item)
         self._news.wake()
 
     async def receive(self) -> Sequence[Item]:

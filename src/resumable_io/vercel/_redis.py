@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from anyio import create_task_group, move_on_after
 
-from resumable_core import BackendError, BackendUnavailable, FeedItem
+from resumable_core import BackendError, BackendUnavailable
+from resumable_io.abc import Tell, Unfollow
 from resumable_io.redis._drivers import driver_for
 from resumable_io.redis._feed import LiveFeed
 from resumable_io.redis._port import REPLY_TIMEOUT, Driver
 
-from ._pubsub import Channels, Inbox, Item
+from ._pubsub import Channels, Inbox, Mailbox
 
 
 class RedisPublisher:
@@ -65,27 +66,20 @@ class RedisChannels(Channels):
     @asynccontextmanager
     async def subscribed(self, channel: str) -> AsyncGenerator[Inbox, None]:
         """Listen to a channel. Raises `BackendUnavailable` when Redis does not confirm that."""
-        async with AsyncExitStack() as stack:
-            inbox: _FeedInbox | None = None
-            with move_on_after(self._timeout):
-                feed = await stack.enter_async_context(self.feed.subscribed([channel]))
-                inbox = _FeedInbox(feed.receive)
-            if inbox is None:
-                raise self.feed.error or BackendUnavailable("Redis confirms no subscription")
-            yield inbox
+        mailbox = Mailbox()
+        unfollow: Unfollow | None = None
+        with move_on_after(self._timeout):
+            unfollow = await self.feed.follow([channel], cast("Tell", mailbox.put))
+        if unfollow is None:
+            raise self.feed.error or BackendUnavailable("Redis confirms no subscription")
+        try:
+            yield mailbox
+        finally:
+            unfollow()
 
 
 def _text(_channel: str, payload: bytes) -> str:
     return payload.decode("utf-8", "replace")
-
-
-class _FeedInbox:
-    def __init__(self, receive: Any) -> None:
-        self._receive = receive
-
-    async def receive(self) -> Sequence[Item]:
-        items: Sequence[FeedItem] = await self._receive()
-        return cast("Sequence[Item]", items)
 
 
 @asynccontextmanager

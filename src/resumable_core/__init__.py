@@ -80,7 +80,6 @@ from ._follower import (
     FeedItem,
     Fetch,
     Follower,
-    FollowerLimits,
     Interrupted,
 )
 from ._framing import Framed, Framing, SSEFraming, TextFraming, Then, encode_expired
@@ -110,20 +109,14 @@ from ._ids import (
     parse_last_event_id,
 )
 from ._lifecycle import TABLE, Input, Refusal, State, input_of
+from ._limits import FollowerLimits, ProducerLimits, PublisherLimits
 from ._lineage import Lineage
 from ._listener import HandshakeListener, HandshakeStep
 from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
 from ._notices import read_notice
 from ._numbers import check_count, check_seconds
-from ._producer import (
-    RENEWALS_PER_LEASE,
-    Command,
-    Phase,
-    Producer,
-    ProducerLimits,
-    WriteCommand,
-)
-from ._publisher import Publisher, PublisherLimits, Ticket
+from ._producer import RENEWALS_PER_LEASE, Command, Phase, Producer, WriteCommand
+from ._publisher import Publisher, Ticket
 from ._rate import TokenBucket, TokenBuckets
 from ._reconnect import ClientPhase, Reconnect, ReconnectLimits, Verdict
 from ._records import (

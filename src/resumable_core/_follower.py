@@ -33,6 +33,7 @@ from ._errors import BackendError
 from ._frozen import frozen
 from ._ids import EventId
 from ._lifecycle import State
+from ._limits import FollowerLimits
 from ._log import PAGE_EVENTS, TOP, Batch, Page
 from ._records import Event, byte_length
 from ._sentinel import ABSENT, Sentinel
@@ -43,24 +44,6 @@ LONGEST_RETRY: Final = 5.0
 
 SLICES: Final = 64
 """Pages of the window that are remembered, since most consumers ask for the same one."""
-
-
-@frozen
-class FollowerLimits:
-    """State the limits of one follower.
-
-    `window_count`     events in the window at most (1,024), and one batch
-    `window_bytes`     bytes in the window at most (1 MiB), and one batch
-    `pending`          batches in the merge buffer at most (256); more are read from the log
-    `check_interval`   seconds of silence after which the store is asked (5)
-    `outage`           seconds for which the store may not answer (45)
-    """
-
-    window_count: int = 1024
-    window_bytes: int = 2**20
-    pending: int = 256
-    check_interval: float = 5.0
-    outage: float = 45.0
 
 
 @frozen

@@ -35,12 +35,11 @@ from ._errors import (
     StreamError,
     StreamNotFound,
 )
-from ._frozen import frozen
 from ._ids import EventId
 from ._lane import Lane
 from ._lifecycle import State
+from ._limits import ProducerLimits
 from ._lineage import Lineage
-from ._numbers import check_count, check_seconds
 from ._records import Event, Message, Outcome
 from ._run import Run
 from ._sentinel import ABSENT, Sentinel
@@ -53,41 +52,6 @@ GATHER: Final = 0.001
 
 LINGER_INTERVAL: Final = 1.0
 """Seconds between two looks at a stream that has ended but might be lost again."""
-
-
-@frozen
-class ProducerLimits:
-    """State the limits of one producer.
-
-    `buffer_count`   messages that wait to be appended, or are kept for repair, at most (256 each)
-    `buffer_bytes`   the same in bytes (1 MiB each, and one message)
-    `message_bytes`  bytes of one message at most (1 MiB)
-    `idle`           seconds without a message after which the source is given up (10 minutes)
-    `total`          seconds after which it is given up in any case (1 hour)
-    `outage`         seconds for which the store may not answer (30)
-    `linger`         seconds to stand by after the end, in case the store loses it (0: none)
-
-    `idle`, `total` and `outage` may be `math.inf`. Raises `InvalidInput` for what is none of this.
-    """
-
-    buffer_count: int = 256
-    buffer_bytes: int = 2**20
-    message_bytes: int = 2**20
-    idle: float = 600.0
-    total: float = 3600.0
-    outage: float = 30.0
-    linger: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse limits with which nothing could be produced."""
-        check_count("buffer_count", self.buffer_count)
-        check_count("buffer_bytes", self.buffer_bytes)
-        check_count("message_bytes", self.message_bytes)
-        for name in ("idle", "total", "outage"):
-            seconds = getattr(self, name)
-            if seconds != math.inf:
-                check_seconds(name, seconds, hint=", or math.inf")
-        check_seconds("linger", self.linger, zero=True)
 
 
 class Phase(Enum):

@@ -16,30 +16,14 @@ from typing import Final
 
 from ._changes import Publication, Publish
 from ._errors import BackendFull, BackendUnavailable, InvalidMessage
-from ._frozen import frozen
 from ._ids import EventId
 from ._lane import LONGEST_RETRY, Lane
+from ._limits import PublisherLimits
 from ._retention import Retention
 
 BATCH_COUNT: Final = 256
 BATCH_BYTES: Final = 2**20
 """Publications, and bytes, in one attempt at most (and one publication)."""
-
-
-@frozen
-class PublisherLimits:
-    """State the limits of what a process publishes to one channel.
-
-    `buffer_count`    publications that wait at most (1,024)
-    `buffer_bytes`    the same in bytes (4 MiB, and one publication)
-    `message_bytes`   bytes of one message at most (1 MiB)
-    `outage`          seconds for which the store may not answer (30)
-    """
-
-    buffer_count: int = 1024
-    buffer_bytes: int = 4 * 2**20
-    message_bytes: int = 2**20
-    outage: float = 30.0
 
 
 @dataclass(eq=False, slots=True)

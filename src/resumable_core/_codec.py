@@ -81,6 +81,7 @@ def decode_batch(record: bytes) -> Batch:
             and _are(int, first_seq, offset, size, characters)
             and _are(_NUMBER, time)
             and _are(list, data, binary)
+            and _are(dict, types, to)
             and data
             and 1 <= first_seq <= MAX_SEQ - len(data)
         ):
@@ -88,14 +89,8 @@ def decode_batch(record: bytes) -> Batch:
         # These fail where something could not be delivered, as a lone surrogate.
         check_epoch(epoch)
         "".join(data).encode()
-        for type_ in set(types.values()):
-            Message("", type_)
         for index in binary:
             data[index] = data[index].encode("latin-1")
-        recipients = {int(index): frozenset(names) for index, names in to.items()}
-        for names in recipients.values():
-            Publication(Message(""), "-", names)
-        types = {int(index): type_ for index, type_ in types.items()}
         return Batch(
             epoch,
             first_seq,
@@ -104,11 +99,24 @@ def decode_batch(record: bytes) -> Batch:
             characters,
             offset,
             time,
-            types or NO_TYPES,
-            recipients or FOR_EVERYBODY,
+            _types(types) if types else NO_TYPES,
+            _recipients(to) if to else FOR_EVERYBODY,
         )
     except _GARBAGE as error:
         raise ForeignData(f"not a batch of version {VERSION}: {record[:80]!r}") from error
+
+
+def _types(found: dict[str, str]) -> dict[int, str]:
+    for type_ in set(found.values()):
+        Message("", type_)
+    return {int(index): type_ for index, type_ in found.items()}
+
+
+def _recipients(found: dict[str, list[str]]) -> dict[int, frozenset[str]]:
+    recipients = {int(index): frozenset(names) for index, names in found.items()}
+    for names in recipients.values():
+        Publication(Message(""), "-", names)
+    return recipients
 
 
 def encode_sentinel(sentinel: Sentinel) -> bytes:

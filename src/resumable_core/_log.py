@@ -15,15 +15,18 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from itertools import repeat
+from typing import Final, TypeVar
 
 from ._changes import Append, Change, Claim, Observe, Publication, Publish, Recover
-from ._frozen import frozen
+from ._frozen import all_made, frozen
 from ._ids import MAX_SEQ, EventId
 from ._records import Event, Message, character_count
 from ._sentinel import ABSENT, Sentinel, begins_anew, transition, unexpired
 
-PAGE_EVENTS: Final = 512
+T = TypeVar("T")
+
+PAGE_EVENTS: Final = 1024
 """Events in one page at most: a reader far behind costs a page at a time, not the log."""
 
 PAGE_BYTES: Final = 512 * 1024
@@ -76,11 +79,10 @@ class Batch:
         """Return its events, newly made."""
         return self.events_from(0)
 
-    def events_from(self, index: int, limit: int | None = None) -> tuple[Event, ...]:
-        """Return its events without the first `index`, at most `limit` of them, newly made."""
+    def events_from(self, index: int) -> tuple[Event, ...]:
+        """Return its events without the first `index`, newly made."""
         epoch, types, to = self.epoch, self.types, self.to
-        first_seq = self.first_seq + index
-        data = self.data[index : None if limit is None else index + limit]
+        first_seq, data = self.first_seq + index, self.data[index:]
         if not (types or to):
             return tuple(
                 [Event(EventId(epoch, seq), each) for seq, each in enumerate(data, first_seq)]
@@ -324,17 +326,35 @@ def page_of(batches: Iterable[Batch], after: int, limit: int) -> tuple[tuple[Eve
     `batches` begin with the one that holds the first event after the seq `after`. The page ends
     with the batch that fills it to `PAGE_BYTES`, and after `limit` events.
     """
-    events: list[Event] = []
+    epochs: list[str] = []
+    seqs: list[int] = []
+    data: list[str | bytes] = []
+    types: dict[int, str] = {}
+    to: dict[int, frozenset[str]] = {}
     offset = size = 0
     for batch in batches:
         skip = max(0, after + 1 - batch.first_seq)
-        if not events:
+        if not data:
             offset = batch.offset + sum(map(character_count, batch.data[:skip]))
-        events += batch.events_from(skip, limit - len(events))
+        moved = len(data) - skip  # from places in the batch to places in the page
+        data += batch.data[skip : limit - moved]
+        epochs += [batch.epoch] * (len(data) - len(epochs))
+        seqs += range(batch.first_seq + skip, batch.first_seq + len(data) - moved)
+        for index, type_ in batch.types.items():
+            types[index + moved] = type_
+        for index, names in batch.to.items():
+            to[index + moved] = names
         size += batch.size
-        if size >= PAGE_BYTES or len(events) >= limit:
+        if size >= PAGE_BYTES or len(data) >= limit:
             break
-    return tuple(events), offset
+    count = len(data)
+    ids = all_made(EventId, count, epochs, seqs)
+    events = all_made(Event, count, ids, data, _column(types, count), _column(to, count))
+    return events, offset
+
+
+def _column(sparse: Mapping[int, T], count: int) -> Iterable[T | None]:
+    return map(sparse.get, range(count)) if sparse else repeat(None, count)
 
 
 def _last_seq(batch: Batch) -> int:

@@ -1,24 +1,42 @@
-"""The feeds of a store that tells its own process what happens."""
+"""Feeds: who is called about what happens, until they leave."""
 
 from __future__ import annotations
+
+import logging
+from typing import Final
 
 from resumable_core import Appended, FeedItem
 
 from .abc import Tell
 
+logger: Final = logging.getLogger("resumable_io")
+
 
 class Feed:
-    """One feed; with `events`, batches are among what it tells."""
+    """Call one who follows; with `events`, batches are among what is told."""
 
-    __slots__ = ("events", "tell")
+    __slots__ = ("_tell", "events")
 
     def __init__(self, tell: Tell, *, events: bool) -> None:
-        self.tell: Tell = tell
         self.events: bool = events
+        self._tell: Tell | None = tell
+
+    def tell(self, item: FeedItem) -> None:
+        """Tell an item. What that raises is logged: whoever made it happen is not to blame."""
+        if self._tell is None:
+            return  # they have left while others were told
+        try:
+            self._tell(item)
+        except Exception:
+            logger.exception("somebody who follows a stream broke down")
+
+    def leave(self) -> None:
+        """Tell nothing any more."""
+        self._tell = None
 
 
 class Feeds:
-    """Hold the feeds of a process, by their streams."""
+    """Hold the feeds of a store that tells its own process what happens, by their streams."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, set[Feed]] = {}
@@ -39,6 +57,7 @@ class Feeds:
 
     def discard(self, stream_id: str, feed: Feed) -> None:
         """Tell a feed nothing any more."""
+        feed.leave()
         feeds = self._feeds.get(stream_id, set())
         feeds.discard(feed)
         if not feeds:

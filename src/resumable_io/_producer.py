@@ -293,17 +293,12 @@ class ProducerDriver:
     def _tell(self, item: FeedItem) -> None:
         match item:
             case Changed(sentinel):
-                self._learned(sentinel)
+                self._machine.learned(sentinel, current_time())
             case Interrupted():
-                self._learned(ABSENT)
+                self._machine.learned(ABSENT, current_time())
             case Appended():
-                pass
-
-    def _learned(self, sentinel: Sentinel) -> None:
-        self._machine.learned(sentinel, current_time())
-        self._settle()
-        self._work.wake()
-        self._renewal.wake_by(self._machine.renew_deadline)
+                return
+        self._go_on()
 
     async def _carry_out(self, command: Command) -> None:
         machine = self._machine
@@ -318,9 +313,7 @@ class ProducerDriver:
             raise
         else:
             machine.replied(command, sentinel, current_time())
-        self._settle()
-        self._work.wake()
-        self._renewal.wake_by(self._machine.renew_deadline)
+        self._go_on()
 
     async def _release(self) -> None:
         """Record what the stream ended with, or that it was left alone, if there is still time."""
@@ -331,6 +324,12 @@ class ProducerDriver:
                     await self._write_once()
             except Exception:
                 logger.exception("stream %r could not be given up", self.stream_id)
+
+    def _go_on(self) -> None:
+        """Wake whoever has something to do, now that the machine has learned something."""
+        self._settle()
+        self._work.wake()
+        self._renewal.wake_by(self._machine.renew_deadline)
 
     def _settle(self) -> None:
         if not self._machine.source_wanted:

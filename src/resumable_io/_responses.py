@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 
 from resumable_core import Framed, Framing, Record
 
@@ -20,7 +20,11 @@ class Responses:
     def __init__(self) -> None:
         self.draining: bool = False
         """Whether this process is about to stop: responses are to end, and none to begin."""
+        self.at_end: ExitStack = ExitStack()
+        """What is to be undone once the streams have been left."""
         self._open: set[CancelScope] = set()
+        self._graces: set[CancelScope] = set()
+        self._hurried = False
         self._frames: dict[int, tuple[Sequence[Record], Framing, Framed]] = {}
 
     def __len__(self) -> int:
@@ -42,6 +46,22 @@ class Responses:
         """End all open responses, so that their clients reconnect elsewhere at once."""
         self.draining = True
         for scope in tuple(self._open):
+            scope.cancel()
+
+    @contextmanager
+    def grace(self, seconds: float) -> Generator[None]:
+        """Give what is under way some seconds to finish, and none any more once there is hurry."""
+        with move_on_after(0 if self._hurried else seconds) as scope:
+            self._graces.add(scope)
+            try:
+                yield
+            finally:
+                self._graces.discard(scope)
+
+    def hurry(self) -> None:
+        """End the grace now: what is not finished is recorded as lost."""
+        self._hurried = True
+        for scope in tuple(self._graces):
             scope.cancel()
 
     def framed(self, framing: Framing, records: Sequence[Record]) -> Framed:

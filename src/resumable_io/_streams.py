@@ -15,7 +15,6 @@ from anyio import (
     create_task_group,
     current_time,
     get_cancelled_exc_class,
-    move_on_after,
 )
 from anyio.abc import TaskGroup
 
@@ -151,6 +150,7 @@ class Streams:
             if isinstance(self._given, str):
                 self._backend = open_backend(self._given)
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.responses.at_end)
             await stack.enter_async_context(sheltered(self._backend))
             self._tasks = await stack.enter_async_context(create_task_group())
             if not self._backend.may_forget:
@@ -366,7 +366,7 @@ class Streams:
         """End open HTTP responses, then wait until producers have finished or `grace` is over."""
         self._open()
         self.responses.drain()
-        with move_on_after(self._grace):
+        with self.responses.grace(self._grace):
             await self._producers.finished()
 
     async def discard(self, source: Source) -> None:

@@ -6,8 +6,9 @@ needed only to wait: a stream that has ended is read without one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from operator import length_hint
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -63,7 +64,7 @@ class Subscription:
         self._cursor = Cursor(position, reader)
         self._driver: FollowerDriver | None = None
         self._records: Sequence[Record] = ()
-        self._next = 0
+        self._rest: Iterator[Record] = iter(())  # those of them that were not handed out yet
         self._last: EventId | None = None
         self._closed = False
         self._exhausted: int | None = None  # the version of a window that has told all it holds
@@ -86,19 +87,19 @@ class Subscription:
         the subscription began. None before `open`, and while a `Reset` is still to be handed out.
         On a channel it moves on behind what is not for this reader.
         """
-        if self._reader is not None and not self._records:
+        if self._reader is not None and not (self._closed or length_hint(self._rest)):
             return self._cursor.id
         return self._cursor.origin if self._last is None else self._last
 
     @property
     def finished(self) -> bool:
         """Say whether nothing more will come."""
-        return self._closed or (self._cursor.finished and not self._records)
+        return self._closed or (self._cursor.finished and not length_hint(self._rest))
 
     @property
     def waiting(self) -> Sequence[Record]:
         """Return what can be received without waiting, without taking it."""
-        return self._records[self._next :]
+        return self._records[len(self._records) - length_hint(self._rest) :]
 
     async def receive(self) -> Sequence[Record]:
         """Wait for records and return all that came in one page; nothing once it is finished.
@@ -113,18 +114,14 @@ class Subscription:
 
     def receive_nowait(self) -> Sequence[Record]:
         """Receive what is here; nothing when there is nothing yet, or it is finished."""
-        if self._closed:
-            return ()
-        records: Sequence[Record]
+        records: Sequence[Record] = ()
         if self._records:
             records = self.waiting
             self._take(())
-        else:
+        if not records:
             records = self._follow()
         if records:
             self._last = records[-1].id
-            if self._cursor.finished:
-                self._detach()
         return records
 
     def wait(self) -> Awaitable[None]:
@@ -166,7 +163,9 @@ class Subscription:
 
     async def aclose(self) -> None:
         """Leave. The producer and all others do not notice. May be called again."""
+        self._last = self.id
         self._closed = True
+        self._take(())
         if self._driver is not None:
             self._driver.changed.wake()
         self._detach()
@@ -191,21 +190,14 @@ class Subscription:
             self._take(self._follow())
             if not self._records:
                 await self.wait()
-        self._detach()
         return None
 
     def _next_record(self) -> Record | None:
         """Return the next record if it is here already."""
-        if self._closed or not self._records:
-            return None
-        record = self._records[self._next]
-        self._next += 1
-        self._last = record.id
-        if self._next == len(self._records):
-            self._take(())
-            if self._cursor.finished:
-                self._detach()
-        return record
+        for record in self._rest:
+            self._last = record.id
+            return record
+        return None
 
     def _follow(self) -> Sequence[Event]:
         """Return what simply goes on in the window, if there is anything."""
@@ -248,8 +240,12 @@ class Subscription:
                 with suppress(StreamsClosed):
                     self._attach().doubt()
                 raise
+            if self._closed:
+                return
         self._take(cursor.read(page, current_time()))
-        if self._records and windowed and cursor.deadline is None and not cursor.from_log:
+        if cursor.finished:
+            self._detach()  # whatever else happens to the stream is not for this one
+        elif self._records and windowed and cursor.deadline is None and not cursor.from_log:
             self._exhausted = version
         if self._records or cursor.finished or self._may_read_on(page):
             return
@@ -271,7 +267,7 @@ class Subscription:
         return page.after != self._cursor.after < page.sentinel.last_seq
 
     def _take(self, records: Sequence[Record]) -> None:
-        self._records, self._next = records, 0
+        self._records, self._rest = records, iter(records)
 
     def _attach(self) -> FollowerDriver:
         if self._driver is None:

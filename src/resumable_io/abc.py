@@ -37,6 +37,9 @@ class Backend(ABC):
     Ids are valid when they get here. All calls may be made concurrently, from any task of the
     event loop in which the backend was entered. All of them may raise `BackendUnavailable`: the
     store did not answer, a change may have been applied or not, and may be repeated as it is.
+
+    It is entered and left in one task, and may be entered again afterwards. A task of its own that
+    breaks down ends whoever entered it: what may pass by itself, such a task has to survive.
     """
 
     async def __aenter__(self) -> Self:
@@ -66,7 +69,8 @@ class Backend(ABC):
         """Return when the store was last (re)connected, in seconds of the event loop's clock.
 
         `-inf` where connections do not exist. An observer must have watched for a whole lease
-        before it may take a silent producer for a dead one.
+        before it may take a silent producer for a dead one; so whatever made the store's clock, or
+        everybody, stand still counts as a new connection.
         """
 
     @abstractmethod
@@ -116,9 +120,11 @@ class Backend(ABC):
 
         `tell` is called in the event loop, item by item, in the order in which they arrive; it may
         be called before this returns. A feed is allowed to lose, repeat and delay items. Of several
-        changes of state that follow each other at once, the last is enough. What else it knows to
-        have lost, as it was disconnected, it reports as `Interrupted`, after it is connected again.
-        It reconnects by itself, for as long as it takes.
+        changes of state that follow each other at once, the last is enough; its sentinel is the one
+        right after that change. What else it knows to have lost, as it was disconnected, it reports
+        as `Interrupted`, after it is connected again, and so it does with what it cannot tell
+        exactly: `Interrupted` alone is always true. It reconnects by itself, for as long as it
+        takes.
         """
 
     @abstractmethod

@@ -65,6 +65,22 @@ def test_output_that_cannot_be_written(tmp_path):
     for command in (["tail", "chat", "--from-start"], ["list"], ["state", "chat", "--json"]):
         with open("/dev/full", "wb") as full:  # noqa: PTH123
             assert resumable(*command, *store, stdout=full) == (1, "", [said]), command
+    for command in (["--version"], ["serve", "--port", "0"]):
+        with open("/dev/full", "wb") as full:  # noqa: PTH123
+            assert resumable(*command, stdout=full) == (1, "", [said]), command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes it")
+def test_output_that_is_closed(tmp_path):
+    store = f"--sqlite {tmp_path / 'streams.db'}"
+    resumable("publish", "chat", *store.split(), stdin=b"a")
+    for command in (f"tail chat --from-start {store}", f"list {store}", "--version"):
+        line = f"'{sys.executable}' -m resumable_io {command} >&-"
+        done = subprocess.run(
+            line, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        said = "resumable: the output cannot be written: stdout is closed\n"
+        assert (done.returncode, done.stderr) == (1, said), command
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.cli import http
-from tests.cli.commands import eventually, resumable, running
+from tests.cli.commands import PATIENCE, eventually, resumable, running
 from tests.redis.server import free_port
 
 TOKEN = "a-token-that-is-long"
@@ -105,6 +105,67 @@ def test_a_tail_survives_the_restart_of_the_server(serve, tmp_path, store):
                     assert publisher.wait() == 0
                     assert tail.wait() == 0
                 assert tail.printed.decode() == "".join(lines)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_ends_the_grace_without_a_traceback(tmp_path, first):
+    options = ["serve", "--port", str(free_port()), "--grace", "600"]
+    url = f"http://127.0.0.1:{options[2]}"
+    with running(tmp_path, *options, errors=True) as server:
+        ready(url)
+        with socket.create_connection(("127.0.0.1", int(options[2]))) as publisher:
+            publisher.sendall(
+                b"POST /streams/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc"
+            )
+            eventually(lambda: http.get(f"{url}/streams/chat/state").status_code == 200)
+            server.interrupt(first)
+            eventually(lambda: is_draining(url))
+            server.interrupt(signal.SIGINT)
+            assert server.wait() == 0
+    assert server.printed.decode() == f"Serving streams at {url}/\n"
+
+
+def test_a_demo_that_is_interrupted_twice_prints_no_traceback(tmp_path):
+    """While its server still waits for responses, and while the streams are left."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(tmp_path, "demo", "--port", str(port), errors=True) as demo:
+        eventually(lambda: f"Open {url}" in demo.printed.decode())
+        eventually(lambda: is_there(f"{url}/api"))
+        chat = http.post(f"{url}/api/chats", json={"prompt": "hello"}).json()["id"]
+        with socket.create_connection(("127.0.0.1", port)) as reader:
+            reader.sendall(
+                f"GET /api/chats/{chat}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            read_until(b"data:", reader)
+            demo.interrupt()
+            read_until(b"\r\n0\r\n\r\n", reader)  # the end of the response
+            demo.interrupt()
+            assert demo.wait() == 0
+    assert "Traceback" not in demo.printed.decode()
+
+
+def read_until(wanted, reader):
+    reader.settimeout(PATIENCE)
+    read = b""
+    while wanted not in read:
+        more = reader.recv(65_536)
+        assert more, read
+        read += more
+
+
+def is_there(url):
+    try:
+        return http.get(url).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def is_draining(url):
+    try:
+        return http.get(f"{url}/health").status_code == 503
+    except httpx2.TransportError:
+        return True
 
 
 def test_a_body_that_breaks_off_makes_the_stream_fail(serve):

@@ -6,12 +6,13 @@ import copy
 import inspect
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from itertools import repeat
 from typing import get_type_hints
 
 import pytest
 
 from resumable_core import Beginning, EventId
-from resumable_core._frozen import frozen
+from resumable_core._frozen import all_made, frozen
 
 
 class Definition:
@@ -68,6 +69,12 @@ def test_a_class_tells_what_it_takes_as_a_dataclass_does():
 
 def test_each_instance_has_its_own_default_from_a_factory():
     assert OURS("a").parts is not OURS("a").parts
+
+
+def test_many_are_made_of_columns():
+    whole = (EventId("a", 0), EventId("a", 1), EventId("a", 2))
+    assert all_made(EventId, 3, repeat("a"), range(3)) == whole
+    assert all_made(EventId, 0, [], []) == ()
 
 
 def test_a_hash_is_by_value():

@@ -19,7 +19,19 @@ from anyio.lowlevel import checkpoint
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from resumable_core import Decoder, EventId, Message, Outcome, Retention, SSEFraming, TextFraming
+from resumable_core import (
+    Claim,
+    Decoder,
+    Delete,
+    EventId,
+    Finish,
+    Message,
+    Outcome,
+    Retention,
+    SSEFraming,
+    TextFraming,
+)
+from resumable_core.testing import append
 from resumable_io import (
     BackendUnavailable,
     InvalidInput,
@@ -857,8 +869,14 @@ async def ending(streams, how, script):
             # Another process shuts down: it is the one that produces the stream.
             script.leave.set()
         case "restarted":
-            await streams.delete("x")
-            await streams.start("x", ["new"])
+            # All at once: whoever looks in between sees that it was deleted.
+            for change in (
+                Delete(),
+                Claim("b", 10.0),
+                append("b", 1, [Message("new")]),
+                Finish("b", Outcome.DONE, 1),
+            ):
+                streams._backend._apply("x", change, current_time())
 
 
 async def elsewhere(backend, script):

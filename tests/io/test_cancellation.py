@@ -476,7 +476,7 @@ async def test_sending_and_flushing(cut, call):
 
 
 @on_both_backends
-@at_each_await(at_least=5)
+@at_each_await(at_least=4)
 async def test_producing_what_was_stopped(cut, backend_class):
     """A producer that is fenced meanwhile ends like any other."""
     async with (world := World(backend_class)) as streams:

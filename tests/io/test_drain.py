@@ -1,14 +1,17 @@
-"""`drain_on_sigterm` where there is no server that has installed a handler before."""
+"""What draining does where no server is; under servers, see tests/servers/test_shutdown.py."""
 
 import signal
 import subprocess
 import sys
 
 import anyio
-from anyio import to_thread
+import pytest
+from anyio import create_task_group, current_time, sleep, to_thread
 
-from resumable_io import Streams
+from resumable_core import Outcome
+from resumable_io import MemoryBackend, Streams
 from resumable_io.asgi import drain_on_sigterm
+from tests.io.scripted import Script
 
 UNHANDLED = """
 import anyio, signal
@@ -41,3 +44,38 @@ async def test_in_another_thread_there_is_no_signal_to_wait_for():
 def test_a_signal_that_nobody_handled_ends_the_process_as_before():
     ended = subprocess.run([sys.executable, "-c", UNHANDLED], check=False, timeout=60)
     assert ended.returncode == -signal.SIGTERM
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("hurried_at", [0, 3], ids=["before-draining", "while-draining"])
+async def test_what_hurry_leaves_unfinished_is_recorded_as_lost(hurried_at):
+    backend = MemoryBackend()
+    async with Streams(backend) as elsewhere, create_task_group() as group:
+
+        async def get_impatient(streams):
+            await sleep(hurried_at)
+            streams.responses.hurry()
+
+        async with Streams(backend, grace=100) as streams:
+            await streams.start("x", Script("one"))
+            group.start_soon(get_impatient, streams)
+            if not hurried_at:
+                await sleep(0.5)
+            start = current_time()
+        assert current_time() - start == pytest.approx(hurried_at)
+        state = await elsewhere.state("x")
+        assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")
+
+
+def test_handlers_are_put_back_when_the_streams_have_been_left():
+    """Not before: until then, somebody may get impatient."""
+
+    async def lifespan():
+        async with Streams() as streams:
+            with drain_on_sigterm(streams):
+                handled = signal.getsignal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is handled is not before
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    before = signal.getsignal(signal.SIGTERM)
+    anyio.run(lifespan)

@@ -417,3 +417,31 @@ async def test_a_follow_that_never_returns_can_be_left():
         await subscription.aclose()
         await sleep(0.1)
         assert streams.statistics().followers == 0
+
+
+@given(
+    st.lists(st.sampled_from([None, *Fault]), max_size=30),
+    st.lists(st.sampled_from([0, 0.05, 0.1, 1, 3]), min_size=1, max_size=6),
+    st.sampled_from([0.05, 1, 4, 10]),
+    st.booleans(),
+)
+async def test_no_feed_outlives_who_followed(faults, stays, lives, is_cancelled):
+    """Law 8: whatever befell them when they began to follow, and however they went away."""
+    memory, coming = MemoryBackend(), iter(faults)
+    backend = FaultyBackend(
+        memory, lambda call: next(coming, None) if call == "follow" else None, delay=0.1
+    )
+    with move_on_after(lives if is_cancelled else None):
+        async with Streams(backend, grace=0) as streams, create_task_group() as group:
+            await streams.start("x", Script("one"))
+
+            async def visit(seconds):
+                with move_on_after(seconds):
+                    await records_of(await streams.resume("x"))
+
+            for seconds in stays:
+                group.start_soon(visit, seconds)
+            await sleep(lives)
+            group.cancel_scope.cancel()
+    assert not memory._feeds
+    assert not backend._feeds

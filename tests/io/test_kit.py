@@ -3,10 +3,12 @@
 import math
 import random
 from contextlib import suppress
+from copy import copy
 from functools import partial
+from threading import Thread
 
 import pytest
-from anyio import create_task_group, current_time
+from anyio import create_task_group, current_time, move_on_after
 from anyio.lowlevel import checkpoint
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
@@ -15,6 +17,7 @@ from resumable_core import (
     Append,
     Appended,
     BackendUnavailable,
+    Changed,
     Claim,
     Interrupted,
     Message,
@@ -22,6 +25,7 @@ from resumable_core import (
     Publish,
     Renew,
     Retention,
+    State,
 )
 from resumable_core.testing import append
 from resumable_io import MemoryBackend, Streams
@@ -29,6 +33,7 @@ from resumable_io.testing import (
     SCENARIOS,
     Fault,
     FaultyBackend,
+    Inbox,
     backend_machine,
     check_backend,
     following,
@@ -289,6 +294,16 @@ class Startled(MemoryBackend):
         super()._publish(stream_id, before, type(effect)(effect.sentinel))
 
 
+class Overeager(MemoryBackend):
+    """Tells all who were there when it began to, although they have left since."""
+
+    def _publish(self, stream_id, before, effect):
+        feeds = self._feeds._feeds.get(stream_id, ())
+        for tell in [feed._tell for feed in feeds if feed.events and effect.batch is not None]:
+            tell(Appended(effect.batch))
+        super()._publish(stream_id, before, type(effect)(effect.sentinel))
+
+
 class Unconfirmed(MemoryBackend):
     """Subscribes a moment after it has said so."""
 
@@ -308,6 +323,56 @@ class Unconfirmed(MemoryBackend):
             followed, feed = self.asked.pop()
             self._feeds._feeds.setdefault(followed, set()).add(feed)
         return sentinel
+
+
+class Skewed(MemoryBackend):
+    """Has a clock in each process."""
+
+    skew = 0
+
+    async def __aenter__(self):
+        self.skew += 3
+        return copy(self)
+
+    async def apply(self, stream_id, change):
+        await checkpoint()
+        return self._apply(stream_id, change, current_time() + self.skew).sentinel
+
+
+class Discreet(Mumbling):
+    """Reports a beginning as an interruption, and tells of no end."""
+
+    def mumble(self, tell, held, item):
+        if not isinstance(item, Changed):
+            tell(item)
+        elif item.sentinel.state is State.ACTIVE:
+            tell(Interrupted())
+
+
+class Napping(MemoryBackend):
+    """Passes over what will be trimmed soon, and says nothing."""
+
+    def _publish(self, stream_id, before, effect):
+        batch, retention = effect.batch, effect.sentinel.retention
+        if batch is None or retention.count > 2 or batch.first_seq % 5 == 0:
+            super()._publish(stream_id, before, effect)
+
+
+class Threaded(Mumbling):
+    """Tells in a thread of its own."""
+
+    def mumble(self, tell, held, item):
+        thread = Thread(target=tell, args=[item])
+        thread.start()
+        thread.join()
+
+
+class Remembering(MemoryBackend):
+    """Keeps whoever has followed."""
+
+    async def follow(self, stream_id, tell, *, events):
+        self.followers = [*getattr(self, "followers", ()), tell]
+        return await super().follow(stream_id, tell, events=events)
 
 
 class Silent(MemoryBackend):
@@ -350,8 +415,8 @@ def name_of(broken):
 BROKEN = [
     *(Fenceless, Doubling, Hasty, Halving, Hoarding, Trimming, Blind, Judging, Immortal),
     *(Curious, Torn, Inclusive, Folding, Translating, Reordering, Tardy, Leaky),
-    *(Deafening, Clinging, Absentminded, Startled, Unconfirmed, Silent, Repeating),
-    *(Undying, Deaf),
+    *(Deafening, Clinging, Absentminded, Startled, Overeager, Unconfirmed, Silent),
+    *(Skewed, Discreet, Napping, Remembering, Repeating, Undying, Deaf),
 ]
 
 
@@ -362,6 +427,12 @@ async def test_what_is_broken_is_rejected(broken):
     with pytest.raises((AssertionError, TimeoutError, RuntimeError)) as caught:
         await check_backend(lambda: backend)
     assert any("in the scenario" in note for note in caught.value.__notes__)
+
+
+async def test_who_tells_in_another_thread_is_rejected():
+    backend, scenarios = Threaded(), [each for each in SCENARIOS if "event_loop" in each.__name__]
+    with pytest.raises(AssertionError, match="a feed tells in the event loop"):
+        await check_backend(lambda: backend, scenarios)
 
 
 @pytest.mark.virtual_time
@@ -477,6 +548,35 @@ async def test_an_item_of_a_feed_goes_wrong(fault, told):
             while len(heard) < len(told):
                 heard += await feed.receive()
     assert [each if each == Interrupted() else each.batch.first_seq for each in heard] == told
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSE, Fault.FORGET, Fault.CANCEL])
+async def test_who_could_not_follow_is_told_nothing(fault):
+    store, inbox = MemoryBackend(), Inbox()
+    async with FaultyBackend(store, {"follow": fault}.get) as backend:
+        with pytest.raises(BackendUnavailable):
+            await backend.follow("x", inbox.tell, events=True)
+        await started(backend, "one")
+        backend.recover()
+    assert not inbox.told
+    assert not store._feeds
+
+
+@pytest.mark.virtual_time
+async def test_who_follows_slowly_is_told_before_they_know():
+    """And those who go away by then are told nothing more."""
+    store = MemoryBackend()
+    async with FaultyBackend(store, {"follow": Fault.DELAY}.get, delay=5) as backend:
+        await backend.apply("x", Claim("a", 10.0))
+        stays, leaves = Inbox(), Inbox()
+        async with create_task_group() as tasks:
+            tasks.start_soon(partial(backend.follow, "x", stays.tell, events=True))
+            with move_on_after(1):
+                await backend.follow("x", leaves.tell, events=True)
+            await backend.apply("x", append("a", 1, [Message("one")]))
+            assert (len(stays.told), len(leaves.told)) == (1, 0)
+        backend.recover()
+        assert (len(stays.told), len(leaves.told)) == (2, 0)
 
 
 async def test_who_waits_hears_of_an_outage_when_it_is_over():

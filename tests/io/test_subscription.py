@@ -337,6 +337,20 @@ async def test_closing_during_a_read_ends_it():
             await done.wait()
 
 
+async def test_closing_during_a_read_leaves_nothing_behind():
+    """It begins to follow no stream that it has left."""
+    backend = Gated()
+    async with Streams(backend, grace=0) as streams, create_task_group() as group:
+        subscription = await streams.start("x", Script())
+        backend.close()
+        group.start_soon(subscription.receive)
+        await until(lambda: backend.waiting)
+        await subscription.aclose()
+        backend.open()
+        await wait_all_tasks_blocked()
+        assert streams.statistics().subscriptions == 0
+
+
 class Gated(MemoryBackend):
     """Keeps readers waiting while it is closed."""
 

@@ -245,6 +245,14 @@ async def test_a_missing_password_is_refused(open_backend, start_redis):
         await enter(open_backend, server.url_for(password=""))
 
 
+async def test_a_replica_is_no_silent_server(open_backend, start_redis):
+    """It answers: what is wrong is the address, or it is about to become the master."""
+    server = start_redis()
+    server.run("REPLICAOF", "127.0.0.1", "1")
+    with refused(BackendUnavailable, "Redis refuses for the moment: .*read only replica"):
+        await enter(open_backend, server.url)
+
+
 NEEDED = [
     "evalsha",
     "subscribe",

@@ -23,6 +23,7 @@ from resumable_core import (
     Takeover,
 )
 from resumable_io.redis._keys import keys_of
+from resumable_io.redis._stored import PAGE_BATCHES
 from resumable_io.testing import following
 from tests.redis.steps import (
     KEEP,
@@ -292,6 +293,18 @@ async def test_an_append_is_one_round_trip(backend, redis_server):
     assert calls() - before == 10
     await read(backend, "x")
     assert calls() - before == 11
+
+
+async def test_a_page_ends_before_it_holds_too_many_batches(backend):
+    """Law 8: Redis does nothing else while it reads one."""
+    whole = [str(number) for number in range(PAGE_BATCHES + 3)]
+    await started(backend, "x")
+    for seq, each in enumerate(whole, 1):
+        await backend.apply("x", texts(seq, each))
+    page = await read(backend, "x", limit=2 * len(whole))
+    rest = await read(backend, "x", PAGE_BATCHES, limit=2 * len(whole))
+    assert len(page.events) == PAGE_BATCHES
+    assert [event.data for event in (*page.events, *rest.events)] == whole
 
 
 async def test_what_many_ask_goes_together(backend, redis_server):

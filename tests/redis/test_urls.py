@@ -9,7 +9,7 @@ from resumable_io.redis._urls import ServersUrl
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://h", "rediss://u:p@h:1/0", "unix:///path", "redis://h?db=1"],
+    ["redis://h", "redis://h/", "rediss://u:p@h:1/0", "unix:///path", "redis://h?db=1"],
 )
 def test_the_url_of_one_server_is_left_to_the_clients(url):
     assert ServersUrl.parse(url) is None
@@ -74,12 +74,38 @@ def test_what_is_none_is_refused_without_its_password(url):
         ("redis://h?db=x", "db"),
         ("redis+cluster://h?db=x&client_name=y", "db, client_name"),
         ("redis+sentinel://h/main?db=x", "db"),
+        ("redis://h?prefix=app", "prefix"),
+        ("rediss://h?prefix=app", "prefix"),
+        ("redis://u:s3cret@h?ssl_certfile=x", "ssl_certfile"),
+        ("unix:///path?prefix=app", "prefix"),
+        ("redis+cluster://u:s3cret@h?prefix=app", "prefix"),
+        ("redis+sentinel://u:s3cret@h/main?prefix=app", "prefix"),
     ],
 )
 async def test_options_that_no_client_takes_are_named(url, named):
-    with pytest.raises(InvalidInput, match=f"does not take .*: {named} "):
+    with pytest.raises(InvalidInput, match=f"does not take .*: {named} ") as refused:
         async with Streams(url):
             pass
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:s3cret@h/x",
+        "rediss://u:s3cret@h/0x",
+        "redis://h/-1",
+        "redis://h/0/app",
+        "redis://:6379/s3cret@h",
+        "redis+cluster://u:s3cret@h/x",
+        "redis+sentinel://u:s3cret@h/main/x",
+    ],
+)
+def test_a_database_is_a_number(url):
+    """Or the clients take it for 0, in which other people's data may be."""
+    with pytest.raises(InvalidInput, match="number of a database") as refused:
+        ServersUrl.parse(url)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+sentinel"])

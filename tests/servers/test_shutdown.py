@@ -4,7 +4,7 @@ from signal import SIGINT, SIGTERM
 
 import pytest
 
-from tests.servers.serving import KINDS
+from tests.servers.serving import KINDS, eventually
 
 APPS = {"uvicorn": "fastapi", "uvloop": "starlette", "hypercorn": "asgi"}
 
@@ -61,6 +61,38 @@ def test_grace_is_limited(start, kind):
     assert "steady-1 is cancelled" in server.log
 
 
+@pytest.mark.parametrize("first", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_sigint_ends_the_grace(start, kind, first):
+    """Liveness: who presses Ctrl+C once more does not want to wait for producers."""
+    server = start(kind, grace=600)
+    with server.request("/answers/steady-1/events") as response:
+        response.event()
+        server.signal(first)
+        response.read()  # so it drains
+        assert response.complete
+    if server.kind in ("uvicorn", "uvloop"):  # until then, it would end all by itself
+        eventually(lambda: "Waiting for application shutdown" in server.log)
+    assert "steady-1 is" not in server.log
+    server.signal(SIGINT)
+    assert server.wait() == exit_code(server, first)
+    assert "steady-1 is cancelled" in server.log
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeated_sigterm_leaves_the_grace_as_it_is(start, kind):
+    """Safety: supervisors send SIGTERM more than once, or behind the SIGINT of a terminal."""
+    server = start(kind, grace=30)
+    with server.request("/answers/patient-1/events") as response:
+        response.event()
+        server.signal(SIGINT)
+        response.read()
+    for _ in range(2):
+        server.signal(SIGTERM)
+    server.wait()
+    assert "patient-1 is complete" in server.log
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_drain(start, kind):
     """A server with an idle connection alone exits as it would without us."""
@@ -86,3 +118,21 @@ def test_client_that_stops_reading(start, kind):
         other.read()
         server.signal(SIGTERM)
         assert server.wait() == exit_code(server, SIGTERM)
+
+
+@pytest.mark.parametrize("kind", ["hypercorn", "hypercorn-trio"])
+def test_third_sigint_ends_the_process(start, kind):
+    """Liveness: hypercorn may wait for a client that does not read, and for nothing else."""
+    server = start(kind, grace=600)
+    server.may_log = ("resumable_io.asgi.ResponseCut", "asyncio.exceptions.CancelledError")
+    with (
+        server.request("/answers/flood-1/events", receive_buffer=4096) as stalled,
+        server.request("/answers/steady-1/events") as other,
+    ):
+        stalled.event()
+        other.event()
+        server.signal(SIGINT)
+        other.read()
+        # The kernel makes one of those that it could not deliver yet.
+        eventually(lambda: server.signal(SIGINT) or server.process.poll() is not None)
+    assert server.wait() in (0, -SIGINT)  # on asyncio it may have ended by itself

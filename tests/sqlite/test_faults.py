@@ -272,3 +272,65 @@ async def test_a_table_that_is_missing_is_no_outage(path, open_backend, table):
         with pytest.raises(BackendError, match=rf"streams\.db .*no such table: {table}") as told:
             await backend.publish("c", publish("a"))
         assert not isinstance(told.value, BackendUnavailable)
+
+
+# Feeds
+
+
+async def test_who_breaks_down_when_they_are_told_does_so_alone(open_backend):
+    """Law 10: neither who made it happen nor who else follows has to do with that."""
+
+    def breaks_down(item):
+        raise ZeroDivisionError
+
+    async with open_backend() as backend:
+        unfollow = await backend.follow("x", breaks_down, events=True)
+        async with following(backend, "x") as feed:
+            await works(backend, "x")
+            with fail_after(10):
+                await feed.receive()
+        unfollow()
+        await works(backend, "y")
+
+
+def rolling_back(path, stream_id):
+    """Let SQLite undo every turn in which a stream is changed."""
+    with looking_into(path) as db, db:
+        db.execute(
+            f"CREATE TRIGGER refusing BEFORE UPDATE ON stream WHEN OLD.id = '{stream_id}' "
+            "BEGIN SELECT RAISE(ROLLBACK, 'not today'); END"
+        )
+
+
+async def test_what_a_turn_has_seen_before_it_was_undone_is_not_lost(path, open_backend):
+    """Law 2: what another process has done meanwhile is told, or that something was missed."""
+    async with open_backend() as backend, open_backend() as elsewhere:
+        for stream_id in "xy":
+            await started(backend, stream_id, *WHOLE)
+        rolling_back(path, "y")
+        async with following(backend, "x") as feed:
+            turn = backend._writer.turn
+            backend._writer.turn = lambda jobs: turn(jobs) if jobs else ()  # it looks only then
+            await elsewhere.apply("x", append("a", 4, [Message("four")]))
+            with pytest.raises(BackendError, match="not today"):
+                await backend.apply("y", Renew("a"))
+            backend._writer.turn = turn
+            with fail_after(10):
+                assert list(await feed.receive()) == [Interrupted()]
+
+
+async def test_who_leaves_in_a_turn_that_fails_has_left(path, open_backend):
+    """Law 8: nothing is remembered for them."""
+    async with open_backend(timeout=0.05) as backend:
+        await started(backend, "x", *WHOLE)
+        async with following(backend, "x"):
+            assert "x" in backend._writer._told
+            with looking_into(path) as db:
+                db.execute("BEGIN IMMEDIATE")
+                unfollow = await backend.follow("z", Inbox().tell, events=True)
+                unfollow()
+                with pytest.raises(BackendUnavailable):
+                    await backend.apply("x", Renew("a"))
+                db.execute("ROLLBACK")
+        await works(backend, "y")
+        assert backend._writer._told.keys() <= {"y"}

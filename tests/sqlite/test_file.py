@@ -14,6 +14,7 @@ from anyio import (
     sleep_forever,
     to_thread,
 )
+from anyio.lowlevel import checkpoint
 
 from resumable_core import (
     BackendError,
@@ -215,6 +216,29 @@ async def test_streams_survive_the_process(open_backend):
     async with Streams(open_backend()) as streams:
         assert await data_of(await streams.resume("x")) == WHOLE
         assert (await streams.state("x")).metadata == {"owner": 1}
+
+
+async def test_what_was_refused_when_the_file_was_closed_is_not_done_later(open_backend):
+    """Whoever asked was told so, and may have asked elsewhere since."""
+    backend, refused = open_backend(), set()
+
+    async def claim(stream_id, turns):
+        for _ in range(turns):
+            await checkpoint()
+        try:
+            await backend.apply(stream_id, Claim("a", 100.0))
+        except BackendUnavailable:
+            refused.add(stream_id)
+
+    async with create_task_group() as tasks:
+        async with backend:
+            for turns in range(10):
+                tasks.start_soon(claim, str(turns), turns)
+        tasks.cancel_scope.cancel()
+    assert refused
+    async with backend:
+        await started(backend, "x", *WHOLE)
+        assert not refused & {stream_id async for stream_id, _ in backend.scan()}
 
 
 async def test_whoever_leaves_cancelled_gives_its_streams_up_at_once(open_backend):

@@ -46,7 +46,14 @@ def main() -> None:
         if missing not in EXTRA:
             raise
         sys.exit(f'resumable: {missing} is missing; try: pip install "resumable-io[cli]"')
-    app()
+    from resumable_io.cli._exits import EXIT_STREAM, OutputError, close_stdout, complain
+
+    try:
+        app()
+    except OutputError as error:  # outside of what `run` runs
+        close_stdout()
+        complain(str(error))
+        sys.exit(EXIT_STREAM)
 
 
 def _command() -> typer.Typer:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Protocol
 
+from anyio import get_cancelled_exc_class
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -163,9 +164,10 @@ def demo_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        async with service:
-            with drain_on_sigterm(service):
-                yield
+        with suppress(get_cancelled_exc_class()):  # by a second Ctrl-C: that is no news for the log
+            async with service:
+                with drain_on_sigterm(service):
+                    yield
 
     return Starlette(
         routes=[

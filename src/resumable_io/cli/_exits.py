@@ -74,10 +74,10 @@ def _code_of(command: Callable[[], Awaitable[int]], *, debug: bool) -> int:
     except Exception as error:
         cause = _innermost(error)
         if isinstance(cause, BrokenPipeError):
-            _close_stdout()
+            close_stdout()
             return 0  # whoever reads our output has seen enough, as `head` does
         if isinstance(cause, OutputError):
-            _close_stdout()
+            close_stdout()
         code = exit_code(cause)
         if debug or code is None:
             raise
@@ -85,9 +85,10 @@ def _code_of(command: Callable[[], Awaitable[int]], *, debug: bool) -> int:
         return code
 
 
-def _close_stdout() -> None:
+def close_stdout() -> None:
     """Keep Python from flushing to what takes nothing, once more, at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if cast("object", sys.stdout) is not None:  # it is None when it was closed from the beginning
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: BaseException) -> int | None:

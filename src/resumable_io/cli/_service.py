@@ -17,9 +17,10 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Final
 
+from anyio import get_cancelled_exc_class
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -181,9 +182,10 @@ def guarded_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        async with using or nullcontext(), streams:
-            with drain_on_sigterm(streams):
-                yield
+        with suppress(get_cancelled_exc_class()):  # by a second Ctrl-C: that is no news for the log
+            async with using or nullcontext(), streams:
+                with drain_on_sigterm(streams):
+                    yield
 
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))]
     if tokens:

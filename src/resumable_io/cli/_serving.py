@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 import uvicorn
+from anyio import get_cancelled_exc_class
 from starlette.types import ASGIApp
 
 from resumable_io import Streams
 from resumable_io.abc import Backend
+from resumable_io.asgi import ResponseCut
 from resumable_io.cli._exits import fail
 from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._store import write
@@ -34,16 +37,24 @@ Tokens: TypeAlias = Annotated[
 def run_server(
     app: ASGIApp, host: str, port: int, *, grace: float, greeting: str, json: bool
 ) -> None:
-    """Listen, say at which URL, and serve until a signal comes."""
+    """Listen, say at which URL, and serve until a signal comes; a second Ctrl-C ends the grace."""
     with contextlib.closing(listen(host, port)) as listener:
         url = url_of(host, listener)
         write(f'{{"url": "{url}"}}\n' if json else f"{greeting} {url}\n")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         config = uvicorn.Config(
             app, log_level="warning", lifespan="on", timeout_graceful_shutdown=int(grace) + 1
         )
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    # A response is cut off in order to say that it is not the whole; and at the end the server says
+    # in a line of its own that it cancels what takes too long.
+    return error is None or not isinstance(error, (ResponseCut, get_cancelled_exc_class()))
 
 
 def who_may_come(host: str, tokens: Path | None) -> tuple[list[bytes], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 import typer
 
@@ -77,6 +77,8 @@ def described(stream_id: str, sentinel: Sentinel) -> dict[str, Any]:
 
 def write(data: str | bytes) -> None:
     """Write to stdout at once, whatever its encoding: streams are UTF-8."""
+    if cast("object", sys.stdout) is None:
+        raise OutputError("the output cannot be written: stdout is closed")
     out = sys.stdout.buffer
     try:
         out.write(data.encode(errors="replace") if isinstance(data, str) else data)

@@ -10,20 +10,20 @@ import socket
 from pathlib import Path
 from typing import Annotated, Final
 
-import anyio
 import typer
 import uvicorn
 from rich.console import Console
 from rich.markup import escape
 from starlette.applications import Starlette
 
-from resumable_io import ResumableError, Streams
+from resumable_io import Streams
 from resumable_io.cli._answers import Answers, Upstream, UpstreamError, built_in, recorded
 from resumable_io.cli._app import demo_app
-from resumable_io.cli._exits import EXIT_STORE, fail
+from resumable_io.cli._exits import check, fail
 from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._progress import Progress, printable
 from resumable_io.cli._providers import RecordingError
+from resumable_io.cli._serving import reach
 
 __all__ = ["demo", "demo_app"]
 
@@ -109,15 +109,8 @@ def _answers(replay: Path | None, upstream: str | None, model: str | None, rate:
 
 
 def _shared(url: str) -> Streams:
-    async def reach() -> None:
-        async with Streams(url):
-            pass
-
-    try:
-        anyio.run(reach)
-        return Streams(url)
-    except (ResumableError, ImportError) as error:
-        fail(str(error), EXIT_STORE)
+    check(lambda: reach(url), debug=False)
+    return Streams(url)
 
 
 def _log_to_terminal() -> None:

@@ -8,12 +8,10 @@ from typing import Annotated, Final
 
 import httpx2
 import typer
-from anyio import get_cancelled_exc_class
 
 from resumable_core import ResumableError
 from resumable_io import Streams
 from resumable_io.abc import Backend
-from resumable_io.asgi import ResponseCut
 from resumable_io.cli._exits import check, fail
 from resumable_io.cli._forwarding import Upstream
 from resumable_io.cli._progress import printable
@@ -103,7 +101,6 @@ def _log_in_lines() -> None:
     handler = logging.StreamHandler()
     handler.addFilter(_in_one_line)
     logging.getLogger("resumable_io").addHandler(handler)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
@@ -113,10 +110,3 @@ def _in_one_line(record: logging.LogRecord) -> bool:
         record.msg = f"resumable: {printable(record.getMessage())}: {printable(str(error))}"
         record.args = record.exc_info = record.exc_text = None
     return True
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    # A response is cut off in order to say that it is not the whole; and at the end the server says
-    # in a line of its own that it cancels what takes too long.
-    return error is None or not isinstance(error, (ResponseCut, get_cancelled_exc_class()))

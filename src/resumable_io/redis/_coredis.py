@@ -9,14 +9,15 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
+from urllib.parse import parse_qs, urlsplit
 
 import coredis
 from coredis import exceptions
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
-from resumable_core import BackendError, BackendUnavailable
+from resumable_core import BackendError, BackendUnavailable, InvalidInput
 
 from ._errors import refusal, said
 from ._port import (
@@ -35,16 +36,27 @@ from ._port import (
 )
 from ._urls import ServersUrl
 
-_RETRIED = (
-    exceptions.ConnectionError,
+_BUSY = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
     exceptions.ReadOnlyError,
-    exceptions.SentinelError,  # there is no master, for the moment
     exceptions.TryAgainError,
+)
+_SILENT = (
+    exceptions.ConnectionError,
+    exceptions.SentinelError,  # there is no master, for the moment
     OSError,
     TimeoutError,
 )
+
+_OPTIONS: Final = {
+    *("client_name", "connect_timeout", "db", "decode_responses", "encoding", "max_connections"),
+    *("max_idle_time", "noevict", "noreply", "notouch", "stream_timeout", "timeout"),
+}
+_TLS_OPTIONS: Final = {
+    *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"),
+}
+"""What coredis reads from a URL, as text; it passes over everything else."""
 
 CONNECTIONS = 10_000
 """How often a connection may break before the pool has no place left; three are used at a time."""
@@ -60,6 +72,7 @@ class CoredisDriver(Driver):
     @classmethod
     def of_url(cls, url: str, timeout: float) -> Self:
         """Open a server."""
+        _check_options(url)
         client = cast("Any", coredis.Redis).from_url(
             url,
             decode_components=True,
@@ -73,6 +86,7 @@ class CoredisDriver(Driver):
     @classmethod
     def of_sentinel(cls, url: ServersUrl, timeout: float) -> Self:
         """Open the master that Sentinel names at the time of each connection."""
+        _check_options(url.of(("", 0)))
         example: Any = coredis.Redis.from_url(url.of(("", 0)), decode_components=True)
         server = _connections_of(example) | _options(timeout)
         sentinel: Any = coredis.Sentinel(
@@ -130,7 +144,7 @@ class CoredisDriver(Driver):
                 finally:
                     # It may be deaf: the pool must not hand it out again.
                     pubsub.connection.invalidate()
-        except* (*_RETRIED, exceptions.RedisError) as errors:
+        except* (*_SILENT, exceptions.RedisError) as errors:
             with translated():
                 raise first_of(errors) from errors
 
@@ -182,6 +196,19 @@ def _options(timeout: float) -> dict[str, Any]:
     return {"connect_timeout": timeout, "stream_timeout": timeout}
 
 
+def _check_options(url: str) -> None:
+    """Raise `InvalidInput` for options that coredis would pass over."""
+    parts = urlsplit(url)
+    known = _OPTIONS | _TLS_OPTIONS if parts.scheme == "rediss" else _OPTIONS
+    unknown = parse_qs(parts.query, keep_blank_values=True).keys() - known
+    if unknown:
+        raise InvalidInput(
+            f"the Redis client does not take these options of the URL: {', '.join(sorted(unknown))}"
+            f" (expected some of {', '.join(sorted(known))}; a prefix of keys is named apart from "
+            "the URL)"
+        )
+
+
 def _connections_of(client: Any) -> dict[str, Any]:
     """Return with which options a client makes its connections."""
     options = dict(client.connection_pool.connection_kwargs)
@@ -199,7 +226,9 @@ def translated() -> Generator[None]:
     except exceptions.AskError as error:
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (error.host, error.port), moved=moved) from error
-    except _RETRIED as error:
+    except _BUSY as error:
+        raise BackendUnavailable(f"Redis refuses for the moment: {said(error)}") from error
+    except _SILENT as error:
         raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:
         raise refusal(error) from error

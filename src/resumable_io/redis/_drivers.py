@@ -75,6 +75,8 @@ def _refused_options(url: str) -> Generator[None]:
     """Raise `InvalidInput` that names the options of a URL if a client cannot be made with them."""
     try:
         yield
+    except InvalidInput:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
         names = ", ".join(parse_qs(urlsplit(url).query, keep_blank_values=True))
         raise InvalidInput(

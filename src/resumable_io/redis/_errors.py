@@ -25,8 +25,8 @@ _SCRIPT: Final = re.compile(
 
 
 def said(error: Exception) -> str:
-    """Return what Redis has said, without where in our scripts."""
-    return _SCRIPT.sub("", str(error))
+    """Return what Redis has said, without where in our scripts; some errors say only their name."""
+    return _SCRIPT.sub("", str(error)) or type(error).__name__
 
 
 def refusal(error: Exception) -> BackendError:

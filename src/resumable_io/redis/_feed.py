@@ -16,9 +16,11 @@ from typing import Final
 from anyio import Event, create_task_group, current_time, fail_after, sleep
 
 from resumable_core import BackendError, BackendUnavailable, FeedItem, Interrupted
+from resumable_io._feed import Feed
 from resumable_io._wakeup import Wakeup
 from resumable_io.abc import Tell, Unfollow
 
+from ._outages import Outages
 from ._port import Confirmed, Driver, Ended, Heard, Listener, Published, first_of
 
 FIRST_RETRY: Final = 0.05
@@ -32,14 +34,14 @@ SILENT: Final = "the live feed from Redis is silent"
 MOVED: Final = "a channel has moved to another node of the Redis Cluster"
 
 
-class Subscriber:
+class Subscriber(Feed):
     """Tell somebody what is published on some channels."""
 
-    __slots__ = ("_entered", "_in_force", "_unconfirmed", "channels", "tell")
+    __slots__ = ("_entered", "_in_force", "_unconfirmed", "channels")
 
     def __init__(self, channels: Sequence[str], tell: Tell) -> None:
+        super().__init__(tell, events=True)
         self.channels = channels
-        self.tell = tell
         self._unconfirmed = set(channels)
         self._in_force = False
         self._entered: Event | None = None
@@ -92,6 +94,7 @@ class LiveFeed:
         self._asked: dict[str, bool] = {}  # channels to subscribe to (True) or to give up (False)
         self._confirmed: set[str] = set()
         self._leaving: Counter[str] = Counter()  # given up, and how often that is not answered yet
+        self._outages = Outages()
         self._work = Wakeup()
         self._made = Wakeup()
 
@@ -102,11 +105,11 @@ class LiveFeed:
         """
         subscriber = Subscriber(channels, tell)
         for channel in channels:
-            self._subscribers.setdefault(channel, set()).add(subscriber)
             if channel in self._confirmed:
                 subscriber.confirmed(channel)
-            else:
+            elif channel not in self._subscribers:
                 self._asked[channel] = True
+            self._subscribers.setdefault(channel, set()).add(subscriber)
         self._work.wake()
         try:
             await subscriber.in_force()
@@ -116,6 +119,7 @@ class LiveFeed:
         return partial(self._unfollow, subscriber)
 
     def _unfollow(self, subscriber: Subscriber) -> None:
+        subscriber.leave()
         for channel in subscriber.channels:
             subscribers = self._subscribers.get(channel, set())
             if subscriber in subscribers:
@@ -123,6 +127,7 @@ class LiveFeed:
                 if not subscribers:
                     del self._subscribers[channel]
                     self._confirmed.discard(channel)
+                    self._overdue.discard(channel)
                     self._asked[channel] = False
         self._work.wake()
 
@@ -167,6 +172,7 @@ class LiveFeed:
             asked, self._asked = self._asked, {}
             wanted = [channel for channel, wants in asked.items() if wants]
             unwanted = [channel for channel, wants in asked.items() if not wants]
+            self._leaving.update(unwanted)  # before any that comes back meanwhile is confirmed
             if current_time() >= check_at:
                 if self._checks >= UNANSWERED_CHECKS:
                     raise BackendUnavailable(SILENT)
@@ -179,7 +185,6 @@ class LiveFeed:
                 if wanted:
                     await listener.subscribe(wanted)
                 if unwanted:
-                    self._leaving.update(unwanted)
                     await listener.unsubscribe(unwanted)
             if not self._asked:
                 await self._work.wait(check_at)
@@ -214,12 +219,16 @@ class LiveFeed:
         if not self._checks or math.isinf(self.connected_since):
             self.connected_since = current_time()
             self._made.wake()
-        elif (self._overdue - self._confirmed) & self._subscribers.keys():
+            return
+        if self._overdue - self._confirmed:
             raise BackendUnavailable(MOVED)
         self._overdue = set()
-        self._checks = max(0, self._checks - 1)
+        self._checks -= 1
+        self._outages.end(self.connected_since)
 
     def _lost(self) -> None:
+        if not math.isinf(self.connected_since):
+            self._outages.begin(self.error)
         self.connected_since = math.inf
         self._checks = 0
         self._overdue = set()

@@ -33,15 +33,13 @@ from ._port import (
 )
 from ._urls import ServersUrl
 
-_RETRIED = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
+_BUSY = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
-    OSError,
 )
+_SILENT = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 _NOT_FOR_NODES: Final = {"max_connections", "redis_connect_func", "response_callbacks"}
@@ -205,7 +203,9 @@ def translated() -> Generator[None]:
         host, port = cast("Any", error).node_addr
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (host, port), moved=moved) from error
-    except _RETRIED as error:
+    except _BUSY as error:
+        raise BackendUnavailable(f"Redis refuses for the moment: {said(error)}") from error
+    except _SILENT as error:
         raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:
         raise refusal(error) from error

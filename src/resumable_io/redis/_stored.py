@@ -38,6 +38,9 @@ from ._port import Call, Script
 COMMIT: Final = Script.load("commit.lua")
 READ: Final = Script.load("read.lua")
 
+PAGE_BATCHES: Final = 512
+"""Batches in one page at most: Redis does nothing else while it reads them."""
+
 NO_KEY: Final = -2
 """What PTTL says of a key that is not there."""
 
@@ -114,12 +117,12 @@ def commit_call(
 def read_call(keys: Keys, after: int, limit: int) -> Call:
     """Return the call that reads the sentinel and at most `limit` events after the seq `after`."""
     most = 0 if after == TOP else limit
-    return Call(READ, _names(keys), (after, most, PAGE_BYTES, ""))
+    return Call(READ, _names(keys), (after, most, PAGE_BYTES, PAGE_BATCHES, ""))
 
 
 def look_call(keys: Keys, wanted: Sequence[str] = ()) -> Call:
     """Return the call that reads the sentinel alone, and of a channel, the seqs of some keys."""
-    return Call(READ, _names(keys, channel=bool(wanted)), (TOP, 0, 0, _json(wanted)))
+    return Call(READ, _names(keys, channel=bool(wanted)), (TOP, 0, 0, 0, _json(wanted)))
 
 
 def clock_ahead(now: int) -> float:

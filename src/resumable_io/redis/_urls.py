@@ -9,6 +9,7 @@ as they are in the URL of one server. A port that is left out is 6379, or 26379 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ from resumable_core import InvalidInput
 from ._port import Address
 
 EXPECTED: Final = "expected redis://host:port/0 or another URL of Redis"
+SLASH: Final = "a / in a password is written %2F"
 PORTS: Final = {"cluster": 6379, "sentinel": 26379}
 
 
@@ -44,13 +46,14 @@ class ServersUrl:
         """
         try:
             parts = urlsplit(url)
-            if parts.scheme in {"redis", "rediss", "unix"}:
-                _ = parts.port  # which the clients read
-                return None
+            one = parts.scheme in {"redis", "rediss", "unix"}
+            _ = one and parts.port  # which the clients read
         except ValueError:
-            raise InvalidInput(
-                f"no address of a server: {EXPECTED}; a / in a password is written %2F"
-            ) from None
+            raise InvalidInput(f"no address of a server: {EXPECTED}; {SLASH}") from None
+        if one:
+            if parts.scheme != "unix":  # whose path is that of the socket
+                _check_database(parts.path)
+            return None
         scheme, _, kind = parts.scheme.partition("+")
         if scheme not in {"redis", "rediss"} or kind not in PORTS:
             raise InvalidInput(f"no URL of Redis: {EXPECTED}")
@@ -59,6 +62,7 @@ class ServersUrl:
         service, _, database = path.partition("/") if kind == "sentinel" else ("", "", path)
         if kind == "sentinel" and not service:
             raise InvalidInput("no service: expected redis+sentinel://host:port,host:port/service")
+        _check_database(database)
         addresses = tuple(_address(host, PORTS[kind]) for host in hosts.split(","))
         return cls(scheme, kind, addresses, unquote(service), login + at, database, parts.query)
 
@@ -83,6 +87,15 @@ def _address(text: str, port: int) -> Address:
     if not host:
         raise InvalidInput("no address of a server: expected host:port,host:port after the login")
     return host, port
+
+
+def _check_database(path: str) -> None:
+    """Raise `InvalidInput` for what the clients would take for database 0 without a word."""
+    if not re.fullmatch("/?[0-9]*/?", path):
+        raise InvalidInput(
+            f"no number of a database at the end of the URL: {EXPECTED}; {SLASH}, and a prefix of "
+            "keys is named apart from the URL"
+        )
 
 
 def _bracketed(host: str) -> str:

@@ -2,7 +2,7 @@
 --
 -- KEYS   1 sentinel (hash)   2 log (stream)   3 of a channel: publication keys (sorted set, by seq)
 -- ARGV   1 seq after which to read   2 events after which no more batches are added   3 bytes, too; or
---        "0" to leave the log alone   4 JSON: [publication key, …], or ""
+--        "0" to leave the log alone   4 batches, too   5 JSON: [publication key, …], or ""
 -- returns {now, token, record, lease, ttl, store, seqs, first, batches}: times in ms; "" for what is
 --         not there; store is what the server's memory goes back to, and seqs belong to the
 --         publication keys, where those are asked for; first is the oldest seq in the log; batches
@@ -11,13 +11,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = redis.call('HMGET', KEYS[1], 'token', 'record', 'lease')
 local store, seqs = '', {}
-if ARGV[4] ~= '' then
+if ARGV[5] ~= '' then
   store = redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
-  for index, key in ipairs(cjson.decode(ARGV[4])) do
+  for index, key in ipairs(cjson.decode(ARGV[5])) do
     seqs[index] = redis.call('ZSCORE', KEYS[3], key) or ''
   end
 end
-local wanted, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+local wanted, most, many = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first = ''
 if most > 0 then
   local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
@@ -38,7 +38,7 @@ while more do
     batches[#batches + 1] = entry[2][4]
     size = size + #entry[2][4]
     from = '(' .. entry[1]
-    if size >= most or last >= enough then
+    if size >= most or last >= enough or #batches >= many then
       more = false
       break
     end

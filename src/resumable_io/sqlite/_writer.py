@@ -104,10 +104,10 @@ class Writer:
         """Do the jobs, and return what is to be told, in this order.
 
         Without jobs it only looks for what others have done. What goes wrong in one job is its
-        answer. Raises `BackendError`: all or nothing was done then, and the next turn interrupts
-        every feed.
+        answer. Raises `BackendError`: all or nothing was done then, and whoever was to be told of
+        it, or of what others have done, is interrupted in the next turn.
         """
-        asked = time.monotonic()
+        asked, known = time.monotonic(), self._number
         writes = any(not isinstance(job.task, Follow) for job in jobs)
         try:
             with errors_of(self._path):
@@ -130,8 +130,9 @@ class Writer:
                         self._number = number
                 return news
         except BaseException:
-            self._version = -1
-            self._told = dict.fromkeys(self._told)
+            self._number, self._version = known, -1  # to look again at what it has seen
+            left = {job.stream_id for job in jobs if job.task is Follow.END}
+            self._told = dict.fromkeys(self._told.keys() - left)
             raise
 
     def _do(

@@ -118,8 +118,8 @@ class SQLiteBackend(Backend):
             await self._stack.aclose()
 
     async def _close(self) -> None:
-        for job in self._jobs:
-            job.fail(None)
+        while self._jobs:
+            self._jobs.popleft().fail(None)
         with CancelScope(shield=True):
             await to_thread.run_sync(self._close_file, limiter=self._writing)
 
@@ -176,8 +176,9 @@ class SQLiteBackend(Backend):
         return partial(self._unfollow, stream_id, feed)
 
     def _unfollow(self, stream_id: str, feed: Feed) -> None:
+        followed = stream_id in self._feeds
         self._feeds.discard(stream_id, feed)
-        if stream_id not in self._feeds:
+        if followed and stream_id not in self._feeds:
             self._jobs.append(Job(stream_id, Follow.END))
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:

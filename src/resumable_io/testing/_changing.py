@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import pairwise
 
 from anyio import create_task_group, sleep
 
@@ -50,6 +51,9 @@ from ._stage import (
 
 SHORT = 0.3
 """Seconds of a lease that runs out, and of a stream that expires, in a scenario."""
+
+SKEW = 0.1
+"""Seconds by which a clock may be set back while a scenario looks at it."""
 
 
 async def a_change_that_is_repeated_returns_the_same(open_backend: OpenBackend) -> None:
@@ -277,6 +281,16 @@ async def who_has_just_come_declares_nobody_dead(open_backend: OpenBackend) -> N
         expect(page.sentinel.state, State.ACTIVE, "and lives on")
 
 
+async def there_is_one_clock(open_backend: OpenBackend) -> None:
+    """Law 7: who renews later lives longer, whatever the process; nobody is dead before time."""
+    async with two(open_backend) as both:
+        x = new_id()
+        await started(both[0], x)
+        ends = [(await each.apply(x, Renew("a"))).lease_until for each in (*both, *both)]
+        skew = max(earlier - later for earlier, later in pairwise(ends))
+        ensure(skew < SKEW, f"a later renewal ends later, but this one {skew:.3f} s earlier")
+
+
 async def what_has_expired_is_gone(open_backend: OpenBackend) -> None:
     """Law 8: and a new log under the same id has nothing of the old one."""
     async with two(open_backend) as (one, other):
@@ -307,5 +321,6 @@ SCENARIOS = (
     retention_keeps_the_newest,
     a_producer_that_is_silent_is_lost,
     who_has_just_come_declares_nobody_dead,
+    there_is_one_clock,
     what_has_expired_is_gone,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
@@ -21,6 +22,7 @@ from resumable_core import (
     Publish,
     Sentinel,
 )
+from resumable_io._feed import Feed
 from resumable_io.abc import Backend, Tell, Unfollow
 
 from ._cut import Cut
@@ -127,16 +129,24 @@ class FaultyBackend(Backend):
 
     async def follow(self, stream_id: str, tell: Tell, *, events: bool) -> Unfollow:
         """Follow a stream by a feed whose items may go wrong, or fail."""
-        await self._call("follow", checkpoint)
         feed = _FaultyFeed(self, tell)
-        inner = await self.backend.follow(stream_id, feed.tell, events=events)
-        self._feeds.add(feed)
 
-        def unfollow() -> None:
-            self._feeds.discard(feed)
-            inner()
+        async def begin() -> None:
+            feed.unfollow = await self.backend.follow(stream_id, feed.tell, events=events)
+            self._feeds.add(feed)
 
-        return unfollow
+        try:
+            await self._call("follow", begin)
+        except BaseException:
+            self._unfollow(feed)
+            raise
+        return partial(self._unfollow, feed)
+
+    def _unfollow(self, feed: _FaultyFeed) -> None:
+        self._feeds.discard(feed)
+        feed.leave()
+        if feed.unfollow is not None:
+            feed.unfollow()
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
         """Scan the backend."""
@@ -169,12 +179,15 @@ class FaultyBackend(Backend):
         return BackendUnavailable(f"{call} {how}, as it was told to")
 
 
-class _FaultyFeed:
+class _FaultyFeed(Feed):
     """Tell what a feed tells, as faulty as it is told to be."""
 
+    __slots__ = ("_backend", "_late", "unfollow")
+
     def __init__(self, backend: FaultyBackend, tell: Tell) -> None:
+        super().__init__(tell, events=True)
+        self.unfollow: Unfollow | None = None
         self._backend = backend
-        self._tell = tell
         self._late: list[FeedItem] = []
 
     def tell(self, item: FeedItem) -> None:
@@ -193,7 +206,7 @@ class _FaultyFeed:
         items += self._late
         self._late.clear()
         for each in items:
-            self._tell(each)
+            super().tell(each)
 
     def interrupt(self) -> None:
-        self._tell(Interrupted())
+        super().tell(Interrupted())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from threading import get_ident
+
 from anyio import create_task_group, move_on_after, sleep
 from anyio.lowlevel import checkpoint
 
@@ -38,6 +42,9 @@ from ._stage import (
 
 PATIENCE = 10
 """Seconds after which a visit counts as hanging."""
+
+FOLLOWERS = 3
+"""Those who let each other go."""
 
 
 async def what_is_applied_after_following_is_heard(open_backend: OpenBackend) -> None:
@@ -91,6 +98,30 @@ async def everything_is_told_in_order(open_backend: OpenBackend) -> None:
             listener = Listener(feed)  # late: everything is there
             await listener.hear_state(State.DONE)
             ensure(listener.interrupted or listener.heard == ["one"], "the event, then the end")
+
+
+async def a_state_alone_is_told(open_backend: OpenBackend) -> None:
+    """Law 5: by whatever it ends, with no event beside it, to who knows all the rest."""
+    changes = (Stop(), Finish("a", Outcome.DONE, 1), Finish("a", Outcome.LOST, 1), Delete())
+    async with two(open_backend) as (one, other):
+        for change in changes:
+            for events in (True, False):
+                x = new_id()
+                await started(one, x, "one")
+                async with following(other, x, events=events) as feed:
+                    sentinel = await one.apply(x, change)
+                    await Listener(feed, 1).hear_state(sentinel.state)
+
+
+async def what_is_trimmed_before_it_is_told_is_reported(open_backend: OpenBackend) -> None:
+    """Law 2: a feed that looks now and then finds less than there was."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await one.apply(x, claim(count=2))
+        async with following(other, x) as feed:
+            for seq in range(1, 50):
+                await one.apply(x, texts(seq, str(seq)))
+            await Listener(feed).hear_event(49)
 
 
 async def who_follows_and_reads_misses_nothing(open_backend: OpenBackend) -> None:
@@ -201,6 +232,42 @@ async def who_has_left_is_told_nothing(open_backend: OpenBackend) -> None:
                 expect(len(left.told), told, "nothing is told")
 
 
+async def who_has_left_is_forgotten(open_backend: OpenBackend) -> None:
+    """Law 8: nothing of theirs is held."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+        left = Inbox()
+        forgotten = weakref.ref(left)
+        unfollow = await other.follow(x, left.tell, events=True)
+        unfollow()
+        del left, unfollow
+        await one.apply(x, texts(1, "one"))
+        with move_on_after(PATIENCE):
+            while forgotten():
+                await sleep(0.5)
+                gc.collect()
+        ensure(forgotten() is None, "a feed that was ended is let go")
+
+
+async def who_follows_is_called_in_the_event_loop(open_backend: OpenBackend) -> None:
+    """Law 10: whoever is told may touch what belongs to the event loop."""
+    async with two(open_backend) as both:
+        for backend in both:
+            x, threads = new_id(), list[int]()
+
+            def tell(_: FeedItem, threads: list[int] = threads) -> None:
+                threads.append(get_ident())
+
+            unfollow = await both[1].follow(x, tell, events=True)
+            await started(backend, x, "one")
+            with move_on_after(PATIENCE):
+                while not threads:  # noqa: ASYNC110 - a thread of the backend's wakes nobody
+                    await sleep(0.01)
+            unfollow()
+            expect(set(threads), {get_ident()}, "a feed tells in the event loop")
+
+
 async def who_is_told_may_leave(open_backend: OpenBackend) -> None:
     """Law 10: in the middle of being told; others hear it all the same."""
     async with two(open_backend) as (one, other):
@@ -219,6 +286,28 @@ async def who_is_told_may_leave(open_backend: OpenBackend) -> None:
                     await one.apply(x, texts(seq, str(seq)))
                 for feed in (before, after):
                     await Listener(feed).hear_event(3)
+
+
+async def who_was_let_go_is_told_nothing(open_backend: OpenBackend) -> None:
+    """Law 10: not even the item that somebody else was being told when they let them go."""
+    async with two(open_backend) as (one, other):
+        x = new_id()
+        await started(one, x)
+        leaving: list[Unfollow] = []
+        told: list[FeedItem] = []
+
+        def let_all_go(item: FeedItem) -> None:
+            if len(leaving) == FOLLOWERS:  # else it is told before the last one has followed
+                told.append(item)
+                for unfollow in leaving:
+                    unfollow()
+
+        while len(leaving) < FOLLOWERS:
+            leaving.append(await other.follow(x, let_all_go, events=True))
+        async with following(other, x) as feed:
+            await one.apply(x, texts(1, "one"))
+            await Listener(feed).hear_event(1)
+        expect(len(told), 1, "the first that is told lets all go")
 
 
 async def who_comes_when_others_leave_hears_everything(open_backend: OpenBackend) -> None:
@@ -261,13 +350,18 @@ SCENARIOS = (
     what_is_applied_after_following_is_heard,
     who_waits_is_woken,
     everything_is_told_in_order,
+    a_state_alone_is_told,
+    what_is_trimmed_before_it_is_told_is_reported,
     who_follows_and_reads_misses_nothing,
     a_feed_without_events_tells_the_states,
     feeds_are_apart,
     what_changes_nothing_is_not_told,
     who_takes_over_is_heard,
     who_has_left_is_told_nothing,
+    who_has_left_is_forgotten,
+    who_follows_is_called_in_the_event_loop,
     who_is_told_may_leave,
+    who_was_let_go_is_told_nothing,
     who_comes_when_others_leave_hears_everything,
     an_end_is_told_to_who_comes_late,
 )

@@ -250,6 +250,15 @@ class Tardy(Mumbling):
             tell(held.pop(0))
 
 
+class Sulking(Mumbling):
+    """Tells nothing any more once it was interrupted."""
+
+    def mumble(self, tell, held, item):
+        if not held:
+            held.append(item)
+            tell(Interrupted())
+
+
 class Leaky(Mumbling):
     """Loses one item in four, and says nothing."""
 
@@ -414,7 +423,7 @@ def name_of(broken):
 
 BROKEN = [
     *(Fenceless, Doubling, Hasty, Halving, Hoarding, Trimming, Blind, Judging, Immortal),
-    *(Curious, Torn, Inclusive, Folding, Translating, Reordering, Tardy, Leaky),
+    *(Curious, Torn, Inclusive, Folding, Translating, Reordering, Tardy, Sulking, Leaky),
     *(Deafening, Clinging, Absentminded, Startled, Overeager, Unconfirmed, Silent),
     *(Skewed, Discreet, Napping, Remembering, Repeating, Undying, Deaf),
 ]

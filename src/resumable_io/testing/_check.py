@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from anyio import fail_after
 
-from . import _cancelling, _changing, _following, _publishing, _reading
+from . import _cancelling, _changing, _following, _leaving, _publishing, _reading
 from ._stage import OpenBackend
 
 Scenario: TypeAlias = Callable[[OpenBackend], Awaitable[None]]
@@ -18,6 +18,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     *_publishing.SCENARIOS,
     *_reading.SCENARIOS,
     *_following.SCENARIOS,
+    *_leaving.SCENARIOS,
     *_cancelling.SCENARIOS,
 )
 """All there are. They use stream ids of their own, and leave their streams in the store."""

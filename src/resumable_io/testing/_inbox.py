@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from resumable_core import FeedItem
+from resumable_core import TOP, FeedItem, Sentinel
 from resumable_io._wakeup import Wakeup
 from resumable_io.abc import Backend
 
@@ -33,12 +33,26 @@ class Inbox:
         return items
 
 
+class Following(Inbox):
+    """Hold what is told of a stream, and read what was not."""
+
+    def __init__(self, backend: Backend, stream_id: str) -> None:
+        super().__init__()
+        self._backend = backend
+        self._stream_id = stream_id
+
+    async def look(self) -> Sentinel:
+        """Return what the store says, as whoever was interrupted asks it."""
+        page = await self._backend.read(self._stream_id, TOP, 1, connected_for=0.0)
+        return page.sentinel
+
+
 @asynccontextmanager
 async def following(
     backend: Backend, stream_id: str, *, events: bool = True
-) -> AsyncGenerator[Inbox, None]:
+) -> AsyncGenerator[Following, None]:
     """Follow a stream, and collect what is told."""
-    inbox = Inbox()
+    inbox = Following(backend, stream_id)
     unfollow = await backend.follow(stream_id, inbox.tell, events=events)
     try:
         yield inbox

@@ -16,6 +16,7 @@ from resumable_core import (
     TOP,
     Change,
     Delete,
+    FeedItem,
     Finish,
     Message,
     Outcome,
@@ -239,10 +240,17 @@ class _BackendMachine(Player):
         """Hear what has happened since, in all feeds; leave the oldest one."""
         for ear in self._ears:
             while ear.place < len(ear.told):
-                for item in self.run(ear.inbox.receive):
+                for item in self._received(ear):
                     ear.take(item)
         if leaves:
             self.portal.call(self._ears.pop(0).unfollow)
+
+    def _received(self, ear: Ear) -> Sequence[FeedItem]:
+        try:
+            return self.run(ear.inbox.receive)
+        except TimeoutError:
+            silent = f"this one not {ear.told[ear.place]} within {self.patience:g} s"
+            raise AssertionError(f"a feed tells what happens, but {silent}") from None
 
     def teardown(self) -> None:
         """Hear and read everything once more, leave the feeds, and remove the streams."""

@@ -35,7 +35,7 @@ from resumable_core import (
 from resumable_core.testing import append
 from resumable_io.abc import Backend
 
-from ._inbox import Inbox
+from ._inbox import Following
 
 T = TypeVar("T")
 
@@ -176,10 +176,10 @@ class Listener:
 
     Batches come in the order of their seqs; what is told again is known already. Of several changes
     of state that follow each other at once, the last is enough. Whatever else is missing was
-    reported as `Interrupted`.
+    reported as `Interrupted`: then it is read, and what comes later is to be told again.
     """
 
-    def __init__(self, feed: Inbox, last_seq: int = 0) -> None:
+    def __init__(self, feed: Following, last_seq: int = 0) -> None:
         self._feed = feed
         self.last_seq = last_seq
         """Of what was told."""
@@ -202,18 +202,20 @@ class Listener:
         return items
 
     async def hear_event(self, last_seq: int) -> None:
-        """Receive until an event is told, or it was interrupted."""
+        """Receive until an event is told, or was read after an interruption."""
         await self._hear_until(lambda: self.last_seq >= last_seq, f"event {last_seq}")
 
     async def hear_state(self, state: str) -> None:
-        """Receive until a state is told, or it was interrupted."""
+        """Receive until a state is told, or was read after an interruption."""
         await self._hear_until(lambda: self.sentinel.state == state, f"that it is {state}")
 
     async def _hear_until(self, told: Callable[[], bool], what: str) -> None:
         try:
             with fail_after(NEWS):
-                while not self.interrupted and not told():
-                    await self.hear()
+                while not told():
+                    if Interrupted() in await self.hear():
+                        self.sentinel = await self._feed.look()
+                        self.last_seq = max(self.last_seq, self.sentinel.last_seq)
         except TimeoutError:
             raise AssertionError(
                 f"a feed tells what happens, but this one not {what} within {NEWS:g} s"

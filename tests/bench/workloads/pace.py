@@ -144,7 +144,7 @@ def case(setting: Setting, name: str, streams: int, seconds: int, *names: str) -
             *PARTS[who],
             setting.redis_port,
             peer=who == "resumable-sse",
-            limit=4 * seconds,
+            limit=6 * seconds,
             url=setting.redis_url,
             streams=streams,
             count=count,

@@ -12,7 +12,7 @@ Nothing here needs pytest. Needs Hypothesis: `pip install "resumable-io[testing]
 from ._check import SCENARIOS, Scenario, check_backend
 from ._cut import Cut, at_each_await
 from ._faulty import Fault, FaultyBackend
-from ._inbox import Inbox, following
+from ._inbox import Following, Inbox, following
 from ._machine import backend_machine
 from ._stage import OpenBackend
 
@@ -21,6 +21,7 @@ __all__ = [
     "Cut",
     "Fault",
     "FaultyBackend",
+    "Following",
     "Inbox",
     "OpenBackend",
     "Scenario",

@@ -80,7 +80,10 @@ class Batch:
         return self.events_from(0)
 
     def events_from(self, index: int) -> tuple[Event, ...]:
-        """Return its events without the first `index`, newly made."""
+        """Return its events without the first `index`, newly made.
+
+        One by one, since live batches are small: by columns, as in `page_of`, would be slower.
+        """
         epoch, types, to = self.epoch, self.types, self.to
         first_seq, data = self.first_seq + index, self.data[index:]
         if not (types or to):

@@ -17,7 +17,7 @@ class Feed:
 
     __slots__ = ("_tell", "events")
 
-    def __init__(self, tell: Tell, *, events: bool) -> None:
+    def __init__(self, tell: Tell, *, events: bool = True) -> None:
         self.events: bool = events
         self._tell: Tell | None = tell
 

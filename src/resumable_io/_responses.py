@@ -1,4 +1,4 @@
-"""What the open responses of a process share: their end when it drains, and framed pages."""
+"""What the open responses of a process share: how it drains, and framed pages."""
 
 from __future__ import annotations
 

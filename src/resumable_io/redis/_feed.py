@@ -40,7 +40,7 @@ class Subscriber(Feed):
     __slots__ = ("_entered", "_in_force", "_unconfirmed", "channels")
 
     def __init__(self, channels: Sequence[str], tell: Tell) -> None:
-        super().__init__(tell, events=True)
+        super().__init__(tell)
         self.channels = channels
         self._unconfirmed = set(channels)
         self._in_force = False

@@ -185,7 +185,7 @@ class _FaultyFeed(Feed):
     __slots__ = ("_backend", "_late", "unfollow")
 
     def __init__(self, backend: FaultyBackend, tell: Tell) -> None:
-        super().__init__(tell, events=True)
+        super().__init__(tell)
         self.unfollow: Unfollow | None = None
         self._backend = backend
         self._late: list[FeedItem] = []

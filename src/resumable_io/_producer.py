@@ -22,7 +22,6 @@ from anyio import (
     CancelScope,
     CapacityLimiter,
     create_task_group,
-    current_effective_deadline,
     current_time,
     sleep,
 )
@@ -56,6 +55,7 @@ from ._sources import (
     CLEANUP_SECONDS,
     Encoder,
     Source,
+    is_cancelled,
     is_fault,
     opened,
     safe_reason,
@@ -228,12 +228,12 @@ class ProducerDriver:
                         if not self._offer(message):
                             await self.send(message)
             except BaseException as error:
-                if not is_fault(error) or (_cancelled() and not isinstance(error, Exception)):
-                    raise  # this task is cancelled, or the program is to end
+                if not await is_fault(error):
+                    raise
                 if not isinstance(error, Fenced):
                     logger.exception("the source of stream %r failed", self.stream_id)
                 outcome, reason = Outcome.FAILED, safe_reason(error)
-            if not _cancelled():  # else what it says of its end is of no weight
+            if not is_cancelled():  # else what it says of its end is of no weight
                 self.end(outcome, reason)
 
     async def _history(self) -> Sequence[Event]:
@@ -341,7 +341,3 @@ class ProducerDriver:
         if machine.error is not None:
             return machine.error
         return Fenced(f"the stream has ended as {machine.outcome}: {machine.reason}")
-
-
-def _cancelled() -> bool:
-    return current_effective_deadline() == -math.inf

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -24,7 +25,8 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, Self, TypeAlias, TypeGuard, cast
 
-from anyio import CapacityLimiter, move_on_after, to_thread
+from anyio import CapacityLimiter, current_effective_deadline, move_on_after, to_thread
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from resumable_core import Event, InvalidInput, InvalidMessage, Message, ResumableError
 
@@ -56,16 +58,25 @@ def safe_reason(error: BaseException) -> str:
     return f"{name}: {error}" if isinstance(error, ResumableError) else name
 
 
-def is_fault(error: BaseException) -> bool:
+async def is_fault(error: BaseException) -> bool:
     """Say whether an exception of a source is no more than its own failure.
 
-    So is a cancellation that nobody asked this source for: of a task that it waited for.
+    It is not when the program is to end, or when this task is cancelled. A cancellation that nobody
+    asked this task for, of another one that the source has waited for, is a failure.
     """
-    fatal = (KeyboardInterrupt, SystemExit)
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return group.subgroup(fatal) is None
-    return not isinstance(error, fatal)
+    if BaseExceptionGroup("", [error]).subgroup((KeyboardInterrupt, SystemExit)) is not None:
+        return False
+    if isinstance(error, Exception):
+        return True
+    # asyncio.run cancels all tasks one by one when it ends, and this one's turn may come before
+    # that of the task which then tells this one that it is shut down.
+    await cancel_shielded_checkpoint()
+    return not is_cancelled()
+
+
+def is_cancelled() -> bool:
+    """Say whether this task is cancelled."""
+    return current_effective_deadline() == -math.inf
 
 
 def encode_json(item: object) -> str:

@@ -459,11 +459,38 @@ async def test_a_source_whose_own_task_was_cancelled_has_failed(caplog):
         assert await data_of(await streams.start("y", ITEMS)) == ITEMS
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_all_tasks_are_cancelled_one_by_one_as_a_runner_does_at_its_end(caplog):
+    """The source was shut down, although its task learns of it before whoever holds the streams."""
+    tasks = []
+    backend = MemoryBackend()
+
+    async def source():
+        yield "one"
+        tasks.append(asyncio.current_task())
+        await sleep_forever()
+
+    async def serve():
+        async with Streams(backend) as streams:
+            await streams.start("x", source)
+            await sleep_forever()
+
+    server = asyncio.create_task(serve())
+    await until(lambda: tasks)
+    for task in (*tasks, server):
+        task.cancel()
+    await asyncio.wait([server])
+    async with Streams(backend) as streams:
+        *_, end = await records_of(await streams.resume("x"))
+    assert (end.outcome, end.error) == (Outcome.LOST, "the producer was shut down")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=["interrupt", "exit"])
-def test_what_ends_the_program_is_no_fault_of_a_source(error):
-    assert is_fault(error) is False
-    assert is_fault(BaseExceptionGroup("both", [error, OddError()])) is False
-    assert is_fault(BaseExceptionGroup("one", [OddError()])) is True
+async def test_what_ends_the_program_is_no_fault_of_a_source(error):
+    assert await is_fault(error) is False
+    assert await is_fault(BaseExceptionGroup("both", [error, OddError()])) is False
+    assert await is_fault(BaseExceptionGroup("one", [OddError()])) is True
 
 
 def test_only_errors_of_this_library_are_quoted():

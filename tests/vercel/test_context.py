@@ -1,5 +1,6 @@
 """The interface, in one process: contexts that share a `MemoryPubSub`, in virtual time."""
 
+import asyncio
 import logging
 import math
 from contextlib import AsyncExitStack
@@ -218,6 +219,20 @@ async def test_a_failed_source_is_an_error_for_everybody(ours, other, memory, ca
     assert await other.resume_existing_stream("one") == "NOT_FOUND"
     again = await other.resumable_stream("one", counted("again"))
     assert await text_of(again) == "again"
+
+
+async def test_a_source_whose_own_task_was_cancelled_fails_alone(ours):
+    async def source():
+        yield "1\n"
+        raise asyncio.CancelledError  # as waiting for a task does that somebody has cancelled
+
+    tap = Tap()
+    another = await ours.resumable_stream("two", tap)
+    with pytest.raises(StreamFailed, match="CancelledError"):
+        await text_of(await ours.resumable_stream("one", source))
+    tap.pour("2\n")
+    tap.end()
+    assert await text_of(another) == "2\n"
 
 
 @pytest.mark.parametrize("item", [b"bytes", {"a": "dict"}, "\ud83d"], ids=["bytes", "dict", "half"])

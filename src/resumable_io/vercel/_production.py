@@ -24,7 +24,7 @@ from anyio import (
 from anyio.abc import TaskStatus
 
 from resumable_core import Delivery, HandshakeProducer, Interrupted, InvalidMessage, StreamFailed
-from resumable_io._sources import CLEANUP_SECONDS, Source, opened, safe_reason
+from resumable_io._sources import CLEANUP_SECONDS, Source, is_fault, opened, safe_reason
 from resumable_io._wakeup import Wakeup
 
 from ._pubsub import Inbox
@@ -92,7 +92,9 @@ class Production:
                     self.machine.append(_text(item))
                     self.progress.wake()
                     await self._publish()
-        except Exception as error:
+        except BaseException as error:
+            if not await is_fault(error):
+                raise
             logger.exception("the source of stream %r failed", self.stream_id)
             await self._finish(safe_reason(error))
         else:

@@ -28,14 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from ._errors import StreamNotFound
 from ._frozen import frozen
 from ._ids import After, AtCharacter, Beginning, EventId, Live, Position, Unreadable
 from ._lifecycle import State
 from ._lineage import Lineage
-from ._log import TOP, Page, is_visible
+from ._log import PAGE_EVENTS, TOP, Page, is_visible
 from ._records import (
     End,
     Event,
@@ -49,6 +49,9 @@ from ._records import (
     skip_characters,
 )
 from ._sentinel import Sentinel
+
+FIRST_PAGE: Final = 128
+"""Events that a consumer is given first, at most."""
 
 
 @frozen
@@ -151,6 +154,17 @@ class Cursor:
         if reset is not None:
             return self._restart(reset)
         return self._go_on(page, now, confirmed=confirmed)
+
+    @property
+    def limit(self) -> int:
+        """Return how many events the next page from the log is to have at most.
+
+        The first page is short, so that of a long stream something comes as soon as of a short one.
+        Pages end at round seqs: wherever consumers began, those who read on together come to ask
+        for the same ones.
+        """
+        longest = FIRST_PAGE if self.id is None else PAGE_EVENTS
+        return longest - self.after % longest
 
     # Where the consumer is
 

@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 from weakref import ref
 
-from anyio import CancelScope, Semaphore, current_time, sleep
+from anyio import CancelScope, current_time, sleep
 from anyio.abc import TaskGroup
 
 from resumable_core import (
@@ -33,6 +33,7 @@ from resumable_core import (
     Sentinel,
 )
 
+from ._reads import Reads
 from ._wakeup import Wakeup
 from .abc import Backend, Unfollow
 
@@ -40,12 +41,6 @@ logger: Final = logging.getLogger("resumable_io")
 
 RETRY: Final = 1.0
 """Seconds before a feed that could not be had is asked for again."""
-
-FIRST_PAGE: Final = 128
-"""Events that a consumer gets first: of a long stream as soon as of a short one."""
-
-CONCURRENT_READS: Final = 32
-"""Pages read from the store at once: ten thousand returning consumers are served in turn."""
 
 
 class StreamsClosed(ResumableError):
@@ -169,11 +164,9 @@ class FollowerDriver:
         self._reading = CancelScope()
         with self._reading:
             try:
-                page = await self._hub.read(
-                    self._stream_id, fetch.after, connected_for=fetch.connected_for
+                page = await self._hub.reads.read_alone(
+                    self._stream_id, fetch.after, PAGE_EVENTS, connected_for=fetch.connected_for
                 )
-            except StreamsClosed:
-                return
             except Exception as error:
                 self.machine.fetch_failed(current_time(), random.random())
                 if isinstance(error, BackendError):
@@ -188,16 +181,16 @@ class FollowerDriver:
 
 
 class Followers:
-    """Hold the followers of a process, and do its reading."""
+    """Hold the followers of a process."""
 
     def __init__(self, backend: Backend, limits: FollowerLimits, tasks: TaskGroup) -> None:
         self.backend = backend
+        self.reads: Reads = Reads(backend)
         self.tasks = tasks
         self._limits = limits
         self._drivers: dict[str, FollowerDriver] = {}
         self._calls: list[tuple[float, str]] = []  # a heap; of one stream, the earliest counts
         self._earlier = Wakeup()
-        self._readers = Semaphore(CONCURRENT_READS, fast_acquire=True)
         self._closed = False
         tasks.start_soon(self._keep_time)
 
@@ -215,20 +208,10 @@ class Followers:
         driver = self._drivers.get(stream_id)
         return 0 if driver is None else len(driver.subscriptions)
 
-    async def read(
-        self,
-        stream_id: str,
-        after: int,
-        limit: int = PAGE_EVENTS,
-        *,
-        connected_for: float | None = None,
-    ) -> Page:
-        """Read a page from the store, in turn; see `Backend.read`. Raises `StreamsClosed`."""
+    async def read(self, stream_id: str, after: int, limit: int = PAGE_EVENTS) -> Page:
+        """Return a page of the store; see `Reads.read`. Raises `StreamsClosed`, too."""
         self._check_open()
-        if connected_for is None:
-            connected_for = current_time() - self.backend.connected_since
-        async with self._readers:
-            return await self.backend.read(stream_id, after, limit, connected_for=connected_for)
+        return await self.reads.read(stream_id, after, limit)
 
     def attach(self, stream_id: str, subscription: object) -> FollowerDriver:
         """Return the follower of a stream for `subscription`; start it when it is the first.

@@ -35,7 +35,7 @@ from resumable_core import (
     StreamStopped,
 )
 
-from ._followers import FIRST_PAGE, FollowerDriver, Followers, StreamsClosed
+from ._followers import FollowerDriver, Followers, StreamsClosed
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Subscription:
 
         Raises `StreamNotFound` when there is no such stream, and `BackendError`.
         """
-        page = await self._followers.read(self.stream_id, self._cursor.after, FIRST_PAGE)
+        page = await self._followers.read(self.stream_id, self._cursor.after, self._cursor.limit)
         self._take(self._cursor.read(page, current_time()))
         if self._reader is not None:
             self._attach()  # whoever subscribes to a channel stays
@@ -231,7 +231,7 @@ class Subscription:
         windowed = page is not None
         if page is None:
             try:
-                page = await self._followers.read(self.stream_id, cursor.after)
+                page = await self._followers.read(self.stream_id, cursor.after, cursor.limit)
             except BackendUnavailable:
                 self._attach().doubt()
                 return

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from resumable_core import (
     ABSENT,
+    PAGE_EVENTS,
     After,
     Appended,
     AtCharacter,
@@ -33,6 +34,7 @@ from resumable_core import (
     Takeover,
     Unreadable,
 )
+from resumable_core._cursor import FIRST_PAGE
 from resumable_core.testing.machines.cursor import CursorMachine
 from resumable_core.testing.worlds.cursor import (
     KEEP,
@@ -184,6 +186,25 @@ def test_events_are_the_very_tuple_of_the_page():
     for other in others:
         assert other.read(before, 0.0) == ()
         assert other.read(follower.page(2), 0.0) is follower.page(2).events
+
+
+def test_wherever_consumers_begin_they_come_to_ask_for_the_same_pages():
+    """Those from one page's length end in as many as short pages fit into one."""
+    stream = stream_of(*["x"] * (2 * PAGE_EVENTS))
+
+    def read(cursor):
+        page = stream.log.read(cursor.after, 0.0, limit=cursor.limit, connected_for=0.0)
+        cursor.read(page, 0.0)
+
+    asked = set()
+    for start in range(0, PAGE_EVENTS, 7):
+        cursor = Cursor(After(EventId("e1", start)))
+        read(cursor)
+        while cursor.deadline is not None:
+            asked.add((cursor.after, cursor.after + cursor.limit))
+            read(cursor)
+    assert {end for _, end in asked} == {PAGE_EVENTS, 2 * PAGE_EVENTS}
+    assert len(asked) == PAGE_EVENTS // FIRST_PAGE
 
 
 def test_a_page_after_another_place_tells_nothing():

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from resumable_core import BackendError, Outcome
 from resumable_io import BackendUnavailable, Live, MemoryBackend, Streams
-from resumable_io._followers import CONCURRENT_READS
 from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script, data_of, records_of
 
@@ -328,33 +327,6 @@ async def test_a_stream_that_has_ended_needs_no_follower():
         await sleep(1)
         assert len(await data_of(await streams.resume("x"))) == 2000
         assert len(await data_of(await streams.resume("x", Live()))) == 0
-
-
-async def test_returning_consumers_are_served_in_turn():
-    """Law 8: ten thousand who come back at once do not ask the store at once."""
-    reading = most = 0
-
-    class Busy(MemoryBackend):
-        async def read(self, *args, **kwargs):
-            nonlocal reading, most
-            reading += 1
-            most = max(most, reading)
-            await sleep(0.01)
-            reading -= 1
-            return await super().read(*args, **kwargs)
-
-    async with Streams(Busy()) as streams:
-        await data_of(await streams.start("x", WHOLE))
-        got = []
-
-        async def client():
-            got.append(await data_of(await streams.resume("x")))
-
-        async with create_task_group() as group:
-            for _ in range(10 * CONCURRENT_READS):
-                group.start_soon(client)
-    assert got == [WHOLE] * 10 * CONCURRENT_READS
-    assert most == CONCURRENT_READS
 
 
 async def test_a_consumer_that_waits_alone_is_not_forgotten():

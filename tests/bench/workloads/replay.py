@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from collections import Counter
+from functools import partial
 
-from tests.bench.check import Checker, text_of, texts
+from tests.bench.check import Checker, check, text_of, texts
 from tests.bench.model import Case, Goal, Measured, Of, Setting, Workload
 
 AT_ONCE = 5_000
@@ -14,6 +16,9 @@ AT_ONCE = 5_000
 
 BATCH = 256
 """Messages of a batch in the floor's log, two of which are read at once: a page, as ours is."""
+
+AUDIENCE = 100
+"""Readers who come back together."""
 
 CHECKED_AT_ONCE = 500
 """Events that are held until the clock stands still for them to be checked."""
@@ -84,6 +89,47 @@ async def replay_ours(url: str, count: int) -> dict:
         else:
             await streams.state("b")  # so that it is connected
         return await replayed(lambda: streams.resume(f"a{count}"), lambda event: event.data, count)
+
+
+async def replay_to_many(url: str, count: int) -> dict:
+    """Have many read it at once, from places of their own, and check all of it afterwards."""
+    import redis
+    from anyio import create_task_group
+
+    from resumable_io import After, EventId
+
+    server = redis.Redis.from_url(url)
+
+    def reads() -> int:
+        return server.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    async with ours_of(url, count) as streams:
+        epoch = (await streams.state(f"a{count}")).epoch
+        received: list[tuple[int, list]] = []
+
+        async def reader(after: int) -> None:
+            pages = []
+            position = After(EventId(epoch, after))
+            async with await streams.resume(f"a{count}", position) as subscription:
+                while not subscription.finished:
+                    pages.append(await subscription.receive())
+            received.append((after, pages))
+
+        before, began = reads(), time.perf_counter()
+        async with create_task_group() as tasks:
+            for after in range(AUDIENCE):
+                tasks.start_soon(reader, after)
+        took, asked = time.perf_counter() - began, reads() - before
+    server.close()
+    verdict: Counter[str] = Counter()
+    for after, pages in received:
+        events = [record for page in pages for record in page][:-1]  # without the end
+        verdict.update(check([*texts(after), *(event.data for event in events)], count))
+    return {
+        "events/s": sum(count - after for after in range(AUDIENCE)) / took,
+        "reads of the store": asked,
+        "verdict": dict(verdict),
+    }
 
 
 async def replay_resumable_sse(url: str, count: int) -> dict:
@@ -172,6 +218,9 @@ class Store:
     def peer(self, count: int) -> Measured:
         return self._measured(replay_resumable_sse, count, peer=True)
 
+    def ours_to_many(self, count: int) -> Measured:
+        return self._measured(replay_to_many, count)
+
     def case(self, count: int, rounds: int | None) -> Case:
         contenders = {"ours": lambda: self.ours(count)}
         if self.name != "SQLite":
@@ -212,6 +261,17 @@ def replay(setting: Setting) -> Workload:
                 at_most=True,
             )
         )
+        if name == "Redis":
+            at_once = f"{some.name}, {AUDIENCE} readers at once"
+            cases.append(Case(at_once, {"ours": partial(store.ours_to_many, middle)}))
+            goals.append(
+                Goal(
+                    "2 reads for a reader, however long the stream",
+                    Of(at_once, "ours", "reads of the store"),
+                    2 * AUDIENCE,
+                    at_most=True,
+                )
+            )
         if name != "memory":
             peak_mib = Of(many.name, "ours", "peak MiB")
             goals.append(Goal("8 MiB for a reader", peak_mib, 8, at_most=True))
@@ -222,5 +282,5 @@ def replay(setting: Setting) -> Workload:
         tuple(goals),
         "What a page that is opened later waits for. `peak MiB` is what the process of the reader "
         "has held at most, beyond what it held before it read. The floor walks a list, or reads a "
-        "Redis Stream of batches, and checks nothing.",
+        "Redis Stream of batches, and checks nothing. Readers at once begin each at another place.",
     )

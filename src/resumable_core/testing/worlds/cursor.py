@@ -263,8 +263,9 @@ class Consumer:
             page = self.follower.page(cursor.after)
         if page is None:
             self.log_reads += 1
+            limit = min(self.limit, cursor.limit)
             page = self.stream.log.read(
-                cursor.after, self.stream.now, limit=self.limit, connected_for=0.0
+                cursor.after, self.stream.now, limit=limit, connected_for=0.0
             )
         records = hand_in(cursor, page, self.stream.now)
         self.records += records

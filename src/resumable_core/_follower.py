@@ -32,6 +32,7 @@ from typing import Final, TypeAlias, assert_never
 from ._errors import BackendError
 from ._frozen import frozen
 from ._ids import EventId
+from ._lane import on_tick
 from ._lifecycle import State
 from ._limits import FollowerLimits
 from ._log import PAGE_EVENTS, TOP, Batch, Page
@@ -181,7 +182,7 @@ class Follower:
         """Take the answer to a fetch."""
         self._fetching = False
         self._attempts = 0
-        self._fetch_at = now if self._stale else now + self._limits.check_interval
+        self._fetch_at = now if self._stale else self._next_check(now)
         self._owed_since = math.inf
         self.given_up = False
         before = (self.ready, self.sentinel.lineage, self.sentinel.state, self._top)
@@ -258,6 +259,10 @@ class Follower:
         """Return when the store will have been silent for too long."""
         return math.inf if self.given_up else self._owed_since + self._limits.outage
 
+    def _next_check(self, now: float) -> float:
+        interval = self._limits.check_interval
+        return on_tick(now + interval, interval)
+
     def _merge(self, batch: Batch, now: float) -> None:
         """Accept, drop or hold what was told of a batch, or ask the log about it."""
         top, mine = self._top, self.sentinel
@@ -269,7 +274,7 @@ class Follower:
             self._extend(news, _size(news) if known else batch.size)
             self._changed()
             if not self._stale:
-                self._fetch_at = now + self._limits.check_interval
+                self._fetch_at = self._next_check(now)
         elif self._is_former(batch.epoch) or (current and batch.last_seq <= top):
             pass
         elif self._fetching and len(self._pending) < self._limits.pending:

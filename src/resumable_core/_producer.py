@@ -36,7 +36,7 @@ from ._errors import (
     StreamNotFound,
 )
 from ._ids import EventId
-from ._lane import Lane
+from ._lane import Lane, on_tick
 from ._lifecycle import State
 from ._limits import ProducerLimits
 from ._lineage import Lineage
@@ -437,8 +437,8 @@ class Producer:
         lane = self._lane_of(command)
         lane.answered()
         # Whatever was asked then has renewed the lease then or later.
-        renew_at = lane.asked + self._claim.lease / RENEWALS_PER_LEASE
-        self._renewals.at = max(self._renewals.at, renew_at)
+        period = self._claim.lease / RENEWALS_PER_LEASE
+        self._renewals.at = max(self._renewals.at, on_tick(lane.asked + period, period))
 
 
 def _fenced(sentinel: Sentinel) -> Fenced:

@@ -15,6 +15,8 @@ from resumable_core import (
     BackendUnavailable,
     Changed,
     Delete,
+    EventLog,
+    Follower,
     Observe,
     Outcome,
     Recover,
@@ -293,6 +295,17 @@ def test_reads_go_on_once_in_a_check_interval():
     before = world.fetches
     world.run(100.0)
     assert world.fetches == before + 20
+
+
+def test_checks_of_streams_that_are_quiet_are_due_together():
+    due = set()
+    for begun in (100.001, 100.002, 100.003):
+        follower = Follower(LIMITS, begun)
+        follower.subscribed(begun)
+        fetch = follower.next_fetch(begun)
+        follower.fetched(EventLog().read(fetch.after, begun, connected_for=0.0), begun)
+        due.add(follower.deadline)
+    assert len(due) == 1
 
 
 def test_a_silent_feed_is_found_out():

@@ -35,7 +35,7 @@ from resumable_core import (
     StreamNotFound,
     Takeover,
 )
-from resumable_core._lane import Lane
+from resumable_core._lane import TICKS, Lane, on_tick
 from resumable_core._producer import GATHER
 from resumable_core._run import Run
 from resumable_core.testing.machines.producer import ProducerMachine, messages
@@ -457,6 +457,30 @@ def test_the_lease_is_reckoned_from_when_the_renewal_was_asked_for():
     world.now += 5.0
     world.answer(RENEW)
     assert world.producer.renew_deadline <= world.now
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=200, max_size=200), st.floats(1e-3, 1e6))
+def test_what_many_do_regularly_falls_together(starts, period):
+    """As many moments in a period as it has ticks, however many there are; and none is late."""
+    since = min(starts)
+    dues = set()
+    for start in starts:
+        at = since + (start - since) % period
+        due = on_tick(at + period, period)
+        assert at + period * (1 - 1 / TICKS) <= due + 1e-9 * at
+        assert due <= at + period + 1e-9 * at
+        dues.add(due)
+    assert len(dues) <= TICKS + 1
+
+
+def test_renewals_of_streams_that_began_at_about_the_same_time_are_due_together():
+    due = set()
+    for begun in (100.001, 100.002, 100.003):
+        producer = Producer(Claim("mine", LEASE), LIMITS, begun)
+        claim = producer.next_write(begun)
+        producer.replied(claim, EventLog().apply(claim, begun).sentinel, begun)
+        due.add(producer.renew_deadline)
+    assert len(due) == 1
 
 
 def test_a_renewal_that_finds_nothing_is_not_repeated_at_once():

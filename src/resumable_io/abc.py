@@ -132,5 +132,6 @@ class Backend(ABC):
         """Yield the id and the sentinel of every known stream, in any order.
 
         What is there during the whole scan is yielded once; what comes or goes meanwhile may or
-        may not be. What cannot be read is logged and passed over. Memory is bounded by one page.
+        may not be. What cannot be read is logged and passed over. Memory is bounded by one page,
+        and by the names so far where the store may repeat them.
         """

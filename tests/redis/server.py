@@ -28,6 +28,9 @@ import redis
 PATIENCE = 20.0
 """Seconds for which a server may take to start or to end."""
 
+FILLERS = 10_000
+"""Keys that a server loads which is to take its time: ten seconds."""
+
 POLL = 0.005
 """Seconds between two attempts to connect to a server that starts."""
 
@@ -111,6 +114,26 @@ class RedisServer:
                 else:
                     path.unlink(missing_ok=True)
         self.start()
+
+    @contextmanager
+    def loading(self):
+        """Restart it, and have it load its data for the length of a block, in which it refuses."""
+        with self.client() as client, client.pipeline() as pipeline:
+            for number in range(FILLERS):
+                pipeline.set(f"filler:{number}", bytes(2000))
+            pipeline.execute()
+            client.save()
+        self.kill()
+        # It takes a millisecond for a key, and sees to its clients after so many bytes.
+        self.options |= {"loading_process_events_interval_bytes": 1024, "key_load_delay": 1000}
+        self._process = self._spawn(self.port)
+        deadline = time.monotonic() + PATIENCE
+        while not _answers(self.port, b"-LOADING"):
+            assert time.monotonic() < deadline, self.log
+        yield
+        self.run("CONFIG", "SET", "key-load-delay", 0)
+        while not _answers(self.port, b"+PONG"):
+            assert time.monotonic() < deadline + PATIENCE, self.log
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay, nothing is answered."""
@@ -214,7 +237,9 @@ class RedisServer:
         deadline = time.monotonic() + PATIENCE
         while self._process.poll() is None:
             # Its log, since on this port somebody else may answer who was faster to take it.
-            if self.ready in self.log[logged:] and _takes_commands(port):
+            if self.ready in self.log[logged:] and _answers(
+                port, b"+PONG", b"-NOAUTH", b"-MASTERDOWN", b"-DENIED"
+            ):
                 return True
             if time.monotonic() > deadline:
                 self._end(signal.SIGKILL)
@@ -299,11 +324,12 @@ def _own_ports() -> Iterator[int]:
 _ports = _own_ports()
 
 
-def _takes_commands(port: int) -> bool:
+def _answers(port: int, *beginnings: bytes) -> bool:
+    """Say whether what a server answers to a PING begins like one of these."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             connection.sendall(b"PING\r\n")
             reply = connection.recv(100)
     except OSError:
         return False
-    return reply.startswith((b"+PONG", b"-NOAUTH", b"-MASTERDOWN", b"-DENIED"))
+    return reply.startswith(beginnings)

@@ -9,7 +9,7 @@ from anyio import create_task_group, fail_after, sleep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import BackendError, BackendUnavailable, Gap
+from resumable_core import BackendError, BackendUnavailable, Gap, State
 from resumable_io import Streams
 from resumable_io.redis import RedisBackend
 from resumable_io.redis._keys import keys_of
@@ -18,7 +18,16 @@ from resumable_io.testing import following
 from tests.redis.channel_traffic import channel_traffic
 from tests.redis.conftest import CLUSTER_PAIRS
 from tests.redis.server import free_port
-from tests.redis.steps import PATIENCE, data, documented_permissions, hear, started, texts, wait_for
+from tests.redis.steps import (
+    PATIENCE,
+    data,
+    documented_permissions,
+    hear,
+    read,
+    started,
+    texts,
+    wait_for,
+)
 from tests.redis.traffic import LEASE, QUIET, traffic, two_processes
 
 pytestmark = QUIET
@@ -179,8 +188,11 @@ async def test_the_commands_of_the_docs_suffice(start_cluster, pair):
 # While it changes
 
 
-async def test_slots_move_while_streams_run(start_cluster, pair):
-    """Key by key, as resharding does it. For a moment a stream is half here and half there."""
+async def test_slots_move_while_streams_run(start_cluster, pair, caplog):
+    """Key by key, as resharding does it. For a moment a stream is half here and half there.
+
+    The log calls that no outage.
+    """
     cluster = start_cluster()
     async with (
         two_processes(pair, cluster.url, cluster.url) as processes,
@@ -190,6 +202,7 @@ async def test_slots_move_while_streams_run(start_cluster, pair):
             await move(cluster, log, running)
         assert not running.errors
         assert not any(story.notices for story in running.history.stories)
+    assert "Redis is" not in caplog.text
 
 
 async def test_the_slot_of_a_channel_moves(start_cluster, pair):
@@ -250,6 +263,54 @@ async def test_a_master_hangs(start_cluster, pair):
                     assert await data(backend, stream_id) == ["one"]
                 assert appended == others
         assert appended == [*others, IDS[0]]
+
+
+@pytest.mark.parametrize("how", ["dead", "frozen"])
+async def test_who_begins_to_follow_while_a_master_is_away(start_cluster, pair, caplog, how):
+    """Law 10: whoever has streams on other masters is told of them; then all of them are again."""
+    cluster = start_cluster(cluster_require_full_coverage="no")
+    async with RedisBackend(cluster.url, prefix="app", timeout=1.0) as backend:
+        victim = cluster.owner_of(keys_of("app", IDS[0]).log)
+        other = next(each for each in IDS if cluster.owner_of(keys_of("app", each).log) != victim)
+        if how == "dead":
+            victim.kill()
+        else:
+            victim.freeze()
+        await wait_for(lambda: "Redis is lost" in caplog.text)
+        await is_followed(backend, other)
+        assert "Redis is back" not in caplog.text
+        if how == "dead":
+            victim.restart()
+        else:
+            victim.thaw()
+        await wait_for(lambda: "Redis is back" in caplog.text)
+        await wait_for(cluster.is_ready)
+        await is_followed(backend, IDS[0])
+
+
+async def test_a_producer_dies_while_another_master_is_away(start_cluster, pair, caplog):
+    """Law 7: who judges is whoever watches its own master, for as long as a lease."""
+    cluster = start_cluster(cluster_require_full_coverage="no")
+    async with RedisBackend(cluster.url, prefix="app", timeout=1.0) as backend:
+        victim = cluster.owner_of(keys_of("app", IDS[0]).log)
+        other = next(each for each in IDS if cluster.owner_of(keys_of("app", each).log) != victim)
+        await started(backend, other, "one", lease=0.5)
+        victim.kill()
+        with pytest.raises(BackendUnavailable):
+            await read(backend, IDS[0])
+        with fail_after(PATIENCE):
+            while (await read(backend, other)).sentinel.state is not State.LOST:
+                await sleep(0.05)
+        assert "Redis is back" not in caplog.text
+
+
+async def is_followed(backend, stream_id):
+    """Check that whoever begins to follow a stream is told what happens to it."""
+    with fail_after(PATIENCE):
+        async with following(backend, stream_id) as feed:
+            await started(backend, stream_id, "one")
+            *_, heard = await hear(feed, 2)
+            assert [event.data for event in heard.batch.events] == ["one"]
 
 
 async def test_the_master_of_a_channel_dies(start_cluster, pair):

@@ -114,6 +114,12 @@ def replaced(server, key, command, *arguments):
     server.run(command, key, *arguments)
 
 
+def locked(server):
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "resetpass", ">other")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
 SPOILING = {
     "another type of sentinel": lambda server, keys: replaced(server, keys.sentinel, "SET", "text"),
     "another type of log": lambda server, keys: replaced(server, keys.log, "SET", "text"),
@@ -124,6 +130,7 @@ SPOILING = {
     "no permission for the keys": lambda server, _: server.run(
         "ACL", "SETUSER", "default", "resetkeys", "~other:*"
     ),
+    "another password": lambda server, _: locked(server),
 }
 
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from anyio import create_task_group, fail_after, sleep
 
+from resumable_core import BackendUnavailable
 from resumable_io import Streams
 from tests.redis.traffic import PATIENCE, POLL, QUIET
 
@@ -75,6 +76,26 @@ async def test_a_redis_that_is_silent_is_lost_too(start_redis, open_backend, lin
         await logged(lines, 2)
     (_, lost), (_, back) = lines()
     assert re.search(r"Redis( does not answer: \w+| is silent)$", lost)
+    assert back.startswith("Redis is back")
+
+
+async def test_a_redis_that_loads_its_data_is_not_back(start_redis, open_backend, lines):
+    """It lets everybody listen, and refuses all the rest. Who enters meanwhile is told that."""
+    server = start_redis(save=("3600", "1"))
+    if server.version < (7,):
+        pytest.skip("an older server cannot be told to answer while it loads a little")
+    async with open_backend(server.url, timeout=TIMEOUT) as backend:
+        with server.loading():
+            await sleep(2 * TIMEOUT)
+            assert len(lines()) == 1
+            with pytest.raises(BackendUnavailable, match="loading the dataset") as told:
+                async with open_backend(server.url, timeout=TIMEOUT):
+                    pass
+            assert "address" not in str(told.value)
+        await logged(lines, 2)
+        assert [each async for each in backend.scan()] == []
+    (_, lost), (_, back) = lines()
+    assert "Redis does not answer" in lost
     assert back.startswith("Redis is back")
 
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from anyio import create_task_group, sleep, wait_all_tasks_blocked
+from anyio import create_task_group, current_time, sleep, wait_all_tasks_blocked
 
 from resumable_core import (
     ABSENT,
@@ -19,9 +19,11 @@ from resumable_core import (
     Renew,
     State,
     Stop,
+    StreamExists,
     StreamNotFound,
     Takeover,
 )
+from resumable_io.redis import _stored
 from resumable_io.redis._keys import keys_of
 from resumable_io.redis._stored import PAGE_BATCHES
 from resumable_io.testing import following
@@ -254,6 +256,22 @@ async def test_a_lease_that_ran_out_is_recorded_by_who_looks(open_backend):
             await one.apply("x", Delete())
             heard = [item.sentinel.state for item in await hear(feed, 2)]
         assert heard == [State.LOST, State.DELETED]
+
+
+async def test_a_clock_that_jumps_kills_nobody(open_backend, monkeypatch):
+    """Law 7: so it does when the host of Redis has slept, with all that runs on it."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one", lease=20.0)
+        backend._feed.connected_since = current_time() - 100  # who has watched for that long …
+        assert (await backend.apply("x", Observe())).state is State.ACTIVE
+        ahead = _stored.clock_ahead
+        monkeypatch.setattr(_stored, "clock_ahead", lambda now: ahead(now) + 60)
+        assert (await read(backend, "x")).sentinel.state is State.ACTIVE
+        assert (await backend.apply("x", Observe())).state is State.ACTIVE
+        with pytest.raises(StreamExists):
+            await backend.apply("x", claim("b", on_lost=Takeover.RESTART))
+        assert current_time() - backend.connected_since < 20.0
+        assert (await backend.apply("x", Renew("a"))).state is State.ACTIVE
 
 
 async def test_who_asks_for_what_is_not_there_keeps_nobody_alive(open_backend):

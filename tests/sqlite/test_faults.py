@@ -1,5 +1,7 @@
 """What goes wrong in one call, or in one row, is told to whoever asked, and to nobody else."""
 
+import threading
+
 import pytest
 from anyio import create_task_group, fail_after
 
@@ -18,7 +20,8 @@ from resumable_core import (
     Retention,
 )
 from resumable_core.testing import append
-from resumable_io.sqlite._writer import SWEEP
+from resumable_io.sqlite._clock import Clock
+from resumable_io.sqlite._writer import SWEEP, Follow, Job, Writer
 from resumable_io.sqlite.backend import SCAN_PAGE
 from resumable_io.testing import Inbox, following
 from tests.sqlite.files import looking_into, read, started
@@ -268,10 +271,10 @@ async def test_a_table_that_is_missing_is_no_outage(path, open_backend, table):
         pass
     with looking_into(path) as db, db:
         db.execute(f"DROP TABLE {table}")
-    async with open_backend() as backend:
-        with pytest.raises(BackendError, match=rf"streams\.db .*no such table: {table}") as told:
+    with pytest.raises(BackendError, match=rf"streams\.db .*no such table: {table}") as told:
+        async with open_backend() as backend:
             await backend.publish("c", publish("a"))
-        assert not isinstance(told.value, BackendUnavailable)
+    assert not isinstance(told.value, BackendUnavailable)
 
 
 # Feeds
@@ -334,3 +337,29 @@ async def test_who_leaves_in_a_turn_that_fails_has_left(path, open_backend):
                 db.execute("ROLLBACK")
         await works(backend, "y")
         assert backend._writer._told.keys() <= {"y"}
+
+
+def test_the_file_is_not_closed_in_the_middle_of_a_turn(path, monkeypatch):
+    """A runner that ends cancels the task that waits for a turn, and the turn goes on without it:
+    SQLite would crash this process.
+    """
+    writer = Writer(str(path), 5.0, Clock())
+    begun, go_on = threading.Event(), threading.Event()
+
+    def look():
+        begun.set()
+        assert go_on.wait(60)
+        return []
+
+    monkeypatch.setattr(writer, "_look", look)
+    turn = threading.Thread(target=writer.turn, args=[[Job("x", Follow.BEGIN)]])
+    close = threading.Thread(target=writer.close)
+    turn.start()
+    assert begun.wait(60)
+    close.start()
+    close.join(0.2)
+    waits = close.is_alive()
+    go_on.set()
+    for thread in (turn, close):
+        thread.join(60)
+    assert waits

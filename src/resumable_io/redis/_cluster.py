@@ -9,11 +9,21 @@ clusters: in a pipeline whose errors are looked at one by one they keep to a map
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Sequence
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, cast
 
-from anyio import TASK_STATUS_IGNORED, Event, Lock, create_task_group, fail_after
+from anyio import (
+    TASK_STATUS_IGNORED,
+    Event,
+    Lock,
+    create_task_group,
+    fail_after,
+    move_on_after,
+    sleep,
+)
 from anyio.abc import TaskGroup, TaskStatus
 
 from resumable_core import BackendError, BackendUnavailable
@@ -25,8 +35,14 @@ from ._slots import SLOTS, read_slots, slot_of
 REDIRECTIONS: Final = 5
 """Times that something is passed on before it is left to be repeated."""
 
-MAP_TIMEOUT: Final = 1.0
-"""Seconds for which one node may take to tell the map; then the next one is asked."""
+NODE_TIMEOUT: Final = 1.0
+"""Seconds for which one node may take to tell the map, or to let itself be listened to.
+
+Less where all together may take less than four times that.
+"""
+
+RETRY: Final = 1.0
+"""Seconds between two attempts at a master that is away."""
 
 SHARDED_SINCE: Final = (7, 0)
 """The version from which on a message need not go to all nodes."""
@@ -45,15 +61,20 @@ class ClusterDriver(Driver):
     """Drive a cluster.
 
     `start` is where to ask for the map at first, `driver_of` makes the driver of one node.
+    `timeout` is for how many seconds all together may take to answer.
     """
 
-    def __init__(self, start: Sequence[Address], driver_of: Callable[[Address], Driver]) -> None:
+    def __init__(
+        self, start: Sequence[Address], driver_of: Callable[[Address], Driver], timeout: float
+    ) -> None:
         self._start = start
         self._driver_of = driver_of
+        self._patience = min(NODE_TIMEOUT, timeout / 4)
         self._nodes: dict[Address, _Node] = {}
         self._owners: list[Address | None] = [None] * SLOTS
         self._masters: set[Address] = set()
         self._stale = True
+        self._was_whole = False
         self._mapping = Lock()
         self._opening = Lock()
         self._tasks: TaskGroup
@@ -96,8 +117,36 @@ class ClusterDriver(Driver):
         await self._ask_for_map()
         nodes = {address: (await self._node(address)).driver for address in sorted(self._masters)}
         sharded = self.publish == "SPUBLISH"
-        async with listening_to(nodes, self._owners.__getitem__, sharded=sharded) as listener:
+        owner_of = self._owners.__getitem__
+        # At the start all have to be there, for whose sake whoever enters waits.
+        patience = self._patience if self._was_whole else math.inf
+        async with listening_to(nodes, owner_of, self._back, patience, sharded=sharded) as listener:
+            if listener.away and not self._was_whole:
+                raise next(iter(listener.away.values()))
+            self._was_whole = True
             yield listener
+
+    async def _back(self, away: AbstractSet[Address]) -> None:
+        """Wait until one of some masters is back, or the map names others in their place."""
+        while True:
+            await sleep(RETRY)
+            self._stale = True
+            with suppress(BackendUnavailable):
+                await self._ask_for_map()
+            if away - self._masters:
+                return
+            for address in away:
+                if await self._can_be_listened_to(address):
+                    return
+
+    async def _can_be_listened_to(self, address: Address) -> bool:
+        try:
+            with move_on_after(self._patience):
+                async with (await self._node(address)).driver.listening():
+                    return True
+        except* BackendUnavailable:
+            pass
+        return False
 
     async def scan(self, pattern: str, cursor: object) -> tuple[object, Sequence[str]]:
         """Scan one master after the other. What moves meanwhile may come twice, or not."""
@@ -112,10 +161,6 @@ class ClusterDriver(Driver):
 
     async def check(self) -> None:
         """Do nothing: who tells its slots is a node of a cluster."""
-
-    @property
-    def shards(self) -> Collection[Hashable]:
-        return self._masters
 
     def shard_of(self, key: str) -> Hashable:
         return self._owners[slot_of(key)]
@@ -165,7 +210,7 @@ class ClusterDriver(Driver):
             failure: BackendError = BackendUnavailable("no node of the cluster is known")
             for address in dict.fromkeys((*self._nodes, *self._start)):
                 try:
-                    with fail_after(MAP_TIMEOUT):
+                    with fail_after(self._patience):
                         node = await self._node(address)
                         (reply,) = await node.driver.pipeline([("CLUSTER", "SLOTS")])
                         owners = read_slots(reply, address)

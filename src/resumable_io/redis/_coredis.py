@@ -19,7 +19,7 @@ from coredis.retry import NoRetryPolicy
 
 from resumable_core import BackendError, BackendUnavailable, InvalidInput
 
-from ._errors import refusal, said
+from ._errors import RefusesForNow, refusal, said
 from ._port import (
     SCAN_COUNT,
     Address,
@@ -140,6 +140,8 @@ class CoredisDriver(Driver):
         try:
             async with self._client.pubsub(retry_policy=NoRetryPolicy()) as pubsub:
                 try:
+                    with translated():
+                        await pubsub.connection.create_request(b"PING")
                     yield _CoredisListener(pubsub, self._client.encoding)
                 finally:
                     # It may be deaf: the pool must not hand it out again.
@@ -226,8 +228,10 @@ def translated() -> Generator[None]:
     except exceptions.AskError as error:
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (error.host, error.port), moved=moved) from error
+    except exceptions.AuthenticationError as error:
+        raise BackendError(f"Redis refuses: {error}") from error
     except _BUSY as error:
-        raise BackendUnavailable(f"Redis refuses for the moment: {said(error)}") from error
+        raise RefusesForNow(said(error)) from error
     except _SILENT as error:
         raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:

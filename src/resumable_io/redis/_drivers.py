@@ -35,9 +35,11 @@ def driver_for(client: object, timeout: float) -> Driver:
             if url.kind == "sentinel":
                 return kind.of_sentinel(url, timeout)
             kind.of_url(url.of(url.addresses[0]), timeout)  # to know now whether it can be made
-        return ClusterDriver(url.addresses, lambda each: kind.of_url(url.of(each), timeout))
+        return ClusterDriver(
+            url.addresses, lambda each: kind.of_url(url.of(each), timeout), timeout
+        )
     if (nodes := kind.nodes_of(client)) is not None:
-        return ClusterDriver(nodes, lambda address: kind.of_node(client, address))
+        return ClusterDriver(nodes, lambda address: kind.of_node(client, address), timeout)
     return kind(client)
 
 

@@ -24,6 +24,13 @@ _SCRIPT: Final = re.compile(
 )
 
 
+class RefusesForNow(BackendUnavailable):
+    """Say that Redis answers, and what it says: that it will do so later."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"Redis refuses for the moment: {text}")
+
+
 def said(error: Exception) -> str:
     """Return what Redis has said, without where in our scripts; some errors say only their name."""
     return _SCRIPT.sub("", str(error)) or type(error).__name__
@@ -35,7 +42,7 @@ def refusal(error: Exception) -> BackendError:
     if "used memory > 'maxmemory'" in text:  # and has changed nothing
         return BackendFull(f"Redis: {text}")
     if _PASSING.search(text):
-        return BackendUnavailable(f"Redis refuses for the moment: {text}")
+        return RefusesForNow(text)
     if "WRONGTYPE" in text or "wrong kind of value" in text:
         return BackendError(f"foreign data, of another type: {FOREIGN}")
     if _FORBIDDEN.search(text):

@@ -21,7 +21,7 @@ from resumable_io._wakeup import Wakeup
 from resumable_io.abc import Tell, Unfollow
 
 from ._outages import Outages
-from ._port import Confirmed, Driver, Ended, Heard, Listener, Published, first_of
+from ._port import Confirmed, Driver, Ended, Heard, Listener, Moved, Published, first_of
 
 FIRST_RETRY: Final = 0.05
 LONGEST_RETRY: Final = 2.0
@@ -85,11 +85,14 @@ class LiveFeed:
         self.error: BackendError | None = None
         """Why the connection was lost, or could not be made, the last time."""
         self._driver = driver
+        self._listener: Listener | None = None
         self._home = home
         self._read = read
         self._timeout = timeout
         self._checks = 0  # that are not answered yet
         self._overdue: set[str] = set()  # channels that are to be confirmed before the check is
+        self._moving = False  # whether the connection is made anew for no other reason
+        self._whole = True  # whether all servers of a cluster were listened to at the last check
         self._subscribers: dict[str, set[Subscriber]] = {}
         self._asked: dict[str, bool] = {}  # channels to subscribe to (True) or to give up (False)
         self._confirmed: set[str] = set()
@@ -138,6 +141,11 @@ class LiveFeed:
                 raise self.error
             await self._made.wait()
 
+    def listening_since(self, channel: str) -> float:
+        """Return since when the server of a channel is listened to; inf while it is not."""
+        reached = self._listener is not None and self._listener.reaches(channel)
+        return self.connected_since if reached else math.inf
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         attempts = 0
@@ -145,6 +153,7 @@ class LiveFeed:
             try:
                 with fail_after(self._timeout) as limit:
                     async with self._driver.listening() as listener:
+                        self._listener = listener
                         self._asked.clear()
                         await listener.subscribe((self._home, *self._subscribers))
                         limit.deadline = math.inf
@@ -177,7 +186,9 @@ class LiveFeed:
                 if self._checks >= UNANSWERED_CHECKS:
                     raise BackendUnavailable(SILENT)
                 if not self._checks:
-                    self._overdue = self._subscribers.keys() - self._confirmed
+                    self._whole = whole = listener.reaches(self._home)
+                    unconfirmed = self._subscribers.keys() - self._confirmed
+                    self._overdue = {c for c in unconfirmed if whole or listener.reaches(c)}
                 wanted.append(self._home)
                 self._checks += 1
                 check_at = current_time() + self._timeout
@@ -210,7 +221,7 @@ class LiveFeed:
                         del self._leaving[channel]
                 elif channel in self._confirmed:
                     # Nobody here has given it up: it has gone to another node of the cluster.
-                    raise BackendUnavailable(MOVED)
+                    raise Moved(MOVED)
             case None:
                 pass
 
@@ -221,15 +232,19 @@ class LiveFeed:
             self._made.wake()
             return
         if self._overdue - self._confirmed:
-            raise BackendUnavailable(MOVED)
+            raise Moved(MOVED)
         self._overdue = set()
         self._checks -= 1
-        self._outages.end(self.connected_since)
+        if self._whole:
+            self._outages.end(self.connected_since)
 
     def _lost(self) -> None:
-        if not math.isinf(self.connected_since):
-            self._outages.begin(self.error)
+        if self._moving or not math.isinf(self.connected_since):
+            self._moving = isinstance(self.error, Moved)
+            if not self._moving:
+                self._outages.begin(self.error)
         self.connected_since = math.inf
+        self._listener = None
         self._checks = 0
         self._overdue = set()
         self._confirmed.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import resources
@@ -34,7 +34,11 @@ class UnknownScript(BackendUnavailable):
     """Say that Redis does not remember a script: load it."""
 
 
-class Redirected(BackendUnavailable):
+class Moved(BackendUnavailable):
+    """Say that what was listened to is at another node of a cluster by now: that is no outage."""
+
+
+class Redirected(Moved):
     """Say that another node of a cluster has what was asked for.
 
     `moved`: from now on; else a slot is on its way there, and this one thing is there already.
@@ -111,6 +115,13 @@ class Listener(ABC):
     async def unsubscribe(self, channels: Sequence[str], *, sharded: bool = False) -> None:
         """Give channels up."""
 
+    def reaches(self, channel: str) -> bool:
+        """Say whether the server of a channel is listened to; of one on all servers, all of them.
+
+        In a cluster one of them may be away.
+        """
+        return True
+
     @abstractmethod
     async def receive(self) -> Heard:
         """Wait for what comes next. Raises `BackendUnavailable`."""
@@ -135,7 +146,10 @@ class Driver(ABC):
 
     @abstractmethod
     def listening(self) -> AbstractAsyncContextManager[Listener]:
-        """Open a connection that listens."""
+        """Open a connection that listens, to a server that takes commands.
+
+        One that loads its data lets everybody listen, and refuses all the rest.
+        """
 
     @abstractmethod
     async def scan(self, pattern: str, cursor: object) -> tuple[object, Sequence[str]]:
@@ -191,11 +205,6 @@ class Driver(ABC):
             )
 
     # Where a client does not know one server, but several
-
-    @property
-    def shards(self) -> Collection[Hashable]:
-        """Return the names of the servers among which keys are divided."""
-        return (None,)
 
     def shard_of(self, key: str) -> Hashable:
         """Return the name of the server that has a key."""

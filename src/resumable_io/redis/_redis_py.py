@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 
 from resumable_core import BackendError, BackendUnavailable
 
-from ._errors import refusal, said
+from ._errors import RefusesForNow, refusal, said
 from ._packing import packed
 from ._port import (
     SCAN_COUNT,
@@ -132,6 +132,11 @@ class RedisPyDriver(Driver):
         with translated():
             connection = await pool.get_connection()
         try:
+            with translated():
+                await connection.send_packed_command(packed([("PING",)]))
+                pong = await _reply(connection)
+                if isinstance(pong, BackendError):
+                    raise pong
             yield _RedisPyListener(connection)
         finally:
             await connection.disconnect(nowait=True)
@@ -204,7 +209,7 @@ def translated() -> Generator[None]:
         moved = isinstance(error, exceptions.MovedError)
         raise Redirected(error.slot_id, (host, port), moved=moved) from error
     except _BUSY as error:
-        raise BackendUnavailable(f"Redis refuses for the moment: {said(error)}") from error
+        raise RefusesForNow(said(error)) from error
     except _SILENT as error:
         raise BackendUnavailable(f"Redis does not answer: {said(error)}") from error
     except exceptions.RedisError as error:

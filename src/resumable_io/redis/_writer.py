@@ -162,12 +162,10 @@ class Lanes:
         self._tasks = tasks
         self._lanes: dict[Hashable, Lane] = {}
 
-    @property
-    def answering_since(self) -> float:
-        """Return since when all servers answer, in seconds of the event loop's clock."""
-        shards = self._driver.shards
-        since = (lane.answering_since for shard, lane in self._lanes.items() if shard in shards)
-        return max(since, default=-math.inf)
+    def answering_since(self, key: str) -> float:
+        """Return since when the server of a key answers, in seconds of the event loop's clock."""
+        lane = self._lanes.get(self._driver.shard_of(key))
+        return -math.inf if lane is None else lane.answering_since
 
     async def ask(self, call: Call) -> Any:
         """Run one script and return its reply.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -46,6 +46,7 @@ from resumable_core import (
 from resumable_io.abc import Backend, Tell, Unfollow
 
 from ._drivers import driver_for
+from ._errors import RefusesForNow
 from ._feed import LiveFeed
 from ._keys import Keys, encoded, keys_of
 from ._port import REPLY_TIMEOUT, Command, Driver
@@ -63,8 +64,12 @@ from ._stored import (
 from ._writer import ATTEMPTS, Lanes
 
 HINT: Final = (
-    "is the address right, do both sides use TLS (rediss://) or neither, and may this user publish?"
+    "is the address right, do both sides use TLS (rediss://) or neither, may this user publish, "
+    "and are there no more clients than `maxclients`?"
 )
+
+LATE: Final = 1.0
+"""Seconds by which the clock of Redis may jump without anybody taking note."""
 
 
 class RedisBackend(Backend):
@@ -104,6 +109,7 @@ class RedisBackend(Backend):
         self._min_replicas = min_replicas
         self._known: dict[str, Stored] = {}
         self._answering_late_until = -math.inf
+        self._clocks: dict[Hashable, float] = {}  # by how much each server's is ahead of ours
         self._stack: AsyncExitStack
         self._driver: Driver
         self._appends: Lanes
@@ -167,6 +173,8 @@ class RedisBackend(Backend):
         except TimeoutError:
             error = f"Redis did not answer within {self._timeout:g} s"
             raise BackendUnavailable(f"{error}: {HINT}") from None
+        except RefusesForNow:
+            raise  # it has understood
         except BackendUnavailable as error:
             raise BackendUnavailable(f"{error} ({HINT})") from error
 
@@ -204,14 +212,18 @@ class RedisBackend(Backend):
 
     @property
     def connected_since(self) -> float:
-        """Return since when Redis answers in time; see `Backend.connected_since`."""
-        return max(
-            self._feed.connected_since, self._others.answering_since, self._answering_late_until
-        )
+        """Return since when Redis answers in time; see `Backend.connected_since`.
 
-    @property
-    def _connected_for(self) -> float:
-        return current_time() - self.connected_since
+        Whether the server of one stream does is looked at with each change.
+        """
+        return max(self._feed.connected_since, self._answering_late_until)
+
+    def _connected_for(self, keys: Keys) -> float:
+        """Return for how many seconds the server of a stream has been watched without a break."""
+        listening_since = self._feed.listening_since(keys.state)
+        answering_since = self._others.answering_since(keys.sentinel)
+        since = max(listening_since, answering_since, self._answering_late_until)
+        return current_time() - since
 
     async def apply(self, stream_id: str, change: Change) -> Sentinel:
         """Carry out one change and return the sentinel after it; see `Backend.apply`."""
@@ -223,7 +235,7 @@ class RedisBackend(Backend):
                 looks = lanes if isinstance(change, Delete | Finish) else self._others
                 known, fresh = await self._look(keys, looks), True
             if isinstance(change, _OBSERVERS):  # what it says may be long ago
-                watched = min(change.connected_for, self._connected_for)
+                watched = min(change.connected_for, self._connected_for(keys))
                 change = replace(change, connected_for=watched)
             try:
                 now = known.now()
@@ -247,7 +259,7 @@ class RedisBackend(Backend):
                 if effect.sentinel.state is State.ACTIVE and isinstance(change, _PRODUCERS):
                     self._remember(stream_id, effect.sentinel, token, reply[1] / 1000)
                 return effect.sentinel
-            known, fresh = stored(keys, reply[1:]), True
+            known, fresh = self._answered(keys, stored(keys, reply[1:]), current_time()), True
         raise BackendUnavailable(f"{keys.sentinel} is contended: {ATTEMPTS} changes came first")
 
     async def publish(self, log_id: str, change: Publish) -> Sequence[EventId]:
@@ -260,9 +272,9 @@ class RedisBackend(Backend):
         while True:
             asked = current_time()
             reply = await self._others.ask(read_call(keys, after, limit))
-            known = self._answered(stored(keys, reply[:7]), asked)
+            known = self._answered(keys, stored(keys, reply[:7]), asked)
             sentinel = known.sentinel
-            observe = Observe(min(connected_for, self._connected_for))
+            observe = Observe(min(connected_for, self._connected_for(keys)))
             if transition(sentinel, observe, known.now()) is sentinel:
                 break
             await self.apply(stream_id, observe)
@@ -275,7 +287,11 @@ class RedisBackend(Backend):
         return await self._feed.follow(channels, tell)
 
     def scan(self) -> AsyncIterator[tuple[str, Sentinel]]:
-        """Yield the id and the sentinel of every known stream; see `Backend.scan`."""
+        """Yield the id and the sentinel of every known stream; see `Backend.scan`.
+
+        Redis may name a key twice, so that names are remembered until the scan ends: about a
+        hundred bytes for each.
+        """
         return Scan(self._driver, self._prefix, self._timeout, self._look)
 
     def _lanes_for(self, change: Change) -> Lanes:
@@ -301,12 +317,18 @@ class RedisBackend(Backend):
     async def _look(self, keys: Keys, lanes: Lanes | None = None) -> Stored:
         asked = current_time()
         reply = await (lanes or self._others).ask(look_call(keys))
-        return self._answered(stored(keys, reply[:7]), asked)
+        return self._answered(keys, stored(keys, reply[:7]), asked)
 
-    def _answered(self, known: Stored, asked: float) -> Stored:
-        """Note when an answer came late: Redis, too, may have been late for its producers."""
+    def _answered(self, keys: Keys, known: Stored, asked: float) -> Stored:
+        """Note when an answer came late: Redis, too, may have been late for its producers.
+
+        And when its clock has jumped forward, or ours stood still: to it, their time has run out.
+        """
+        shard = self._driver.shard_of(keys.sentinel)
+        jumped = known.clock - self._clocks.get(shard, known.clock) > LATE
+        self._clocks[shard] = known.clock
         late = current_time() - asked > known.sentinel.lease / RENEWALS_PER_LEASE
-        if late and known.sentinel.state is State.ACTIVE:
+        if jumped or (late and known.sentinel.state is State.ACTIVE):
             self._answering_late_until = current_time()
         return known
 

@@ -14,9 +14,9 @@ class Clock:
     """Tell the time of day, and notice when it can say nothing about who is alive.
 
     A clock that was set forward, or a host that slept, makes every lease look as if it had run out;
-    a file that was locked kept producers from renewing theirs. Both count as a new connection:
-    whoever observes from here waits one whole lease first. After a clock was set backward, a dead
-    producer is noticed later by so much.
+    a file that was locked, or that cannot be written, kept producers from renewing theirs. Both
+    count as a new connection: whoever observes from here waits one whole lease first. After a clock
+    was set backward, a dead producer is noticed later by so much.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,11 @@ class Clock:
     def waited(self, since: float) -> None:
         """Note that the file was waited for, since a moment of `time.monotonic`."""
         if time.monotonic() - since > LATE:
-            self.watching_since = time.monotonic()
+            self.refused()
+
+    def refused(self) -> None:
+        """Note that nothing could be written: for others it may be the same, who have to renew."""
+        self.watching_since = time.monotonic()
 
     @property
     def watching_for(self) -> float:

@@ -143,21 +143,22 @@ class Place:
     """Know where an open file is, and notice when others have taken it away.
 
     SQLite would go on with what has no name any more, and other processes with a new file: two
-    stores, of which one is forgotten.
+    stores, of which one is forgotten; or, without the `-shm` by which they agree, one that both
+    write to, and break.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.path: str = db.execute("PRAGMA database_list").fetchone()[2]
         """The whole path, whatever folder this process is in by now."""
-        self._files = Path(self.path), Path(f"{self.path}-wal")
+        self._files = (*(Path(f"{self.path}{end}") for end in ("", "-wal", "-shm")),)
         self._found = self._look()
 
     def check(self) -> None:
-        """Raise `BackendError` when the file, or its log, is not there any more, or is another."""
+        """Raise `BackendError` when one of its files is not there any more, or is another."""
         if self._look() != self._found:
             raise BackendError(
-                f"{self.path} or its -wal was removed, moved or replaced while it was in use: "
-                "put it back, or restart all processes that use it"
+                f"{self.path}, its -wal or its -shm was removed, moved or replaced while it was in "
+                "use: put it back, or restart all processes that use it"
             )
 
     def _look(self) -> tuple[object, ...]:

@@ -8,9 +8,10 @@ have written is told first, then what this turn does; so every feed hears things
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
@@ -87,6 +88,18 @@ class Writer:
         self._path = path
         self._clock = clock
         self._db = open_file(path, timeout)
+        try:
+            # What is not allowed shows now. A lock of somebody else does not: it may pass.
+            with (
+                suppress(BackendUnavailable),
+                errors_of(path),
+                transaction(self._db, "IMMEDIATE"),
+            ):
+                self._db.execute("DELETE FROM turn WHERE 0")
+        except BaseException:
+            self._db.close()
+            raise
+        self._turns = threading.Lock()
         self.place: Place = Place(self._db)
         self._told: dict[str, Sentinel | None] = {}
         """The streams that are followed; None where nobody knows what was told."""
@@ -96,8 +109,11 @@ class Writer:
         """What SQLite says until somebody else has written."""
 
     def close(self) -> None:
-        """Close the file."""
-        with errors_of(self._path):
+        """Close the file when the turn under way has ended.
+
+        Whoever has waited for that turn may have been cancelled, as all tasks are at a runner's end.
+        """
+        with self._turns, errors_of(self._path):
             self._db.close()
 
     def turn(self, jobs: Sequence[Job]) -> Sequence[News]:
@@ -107,6 +123,10 @@ class Writer:
         answer. Raises `BackendError`: all or nothing was done then, and whoever was to be told of
         it, or of what others have done, is interrupted in the next turn.
         """
+        with self._turns:
+            return self._turn(jobs)
+
+    def _turn(self, jobs: Sequence[Job]) -> Sequence[News]:
         asked, known = time.monotonic(), self._number
         writes = any(not isinstance(job.task, Follow) for job in jobs)
         try:
@@ -130,6 +150,7 @@ class Writer:
                         self._number = number
                 return news
         except BaseException:
+            self._clock.refused()
             self._number, self._version = known, -1  # to look again at what it has seen
             left = {job.stream_id for job in jobs if job.task is Follow.END}
             self._told = dict.fromkeys(self._told.keys() - left)
@@ -147,6 +168,8 @@ class Writer:
         except Exception as error:
             if not self._db.in_transaction:  # SQLite itself has undone the whole turn
                 raise
+            if isinstance(error, BackendError) and error.may_pass:
+                self._clock.refused()
             self._db.execute("ROLLBACK TO task")
             answer, news = error, []
         self._db.execute("RELEASE task")

@@ -88,7 +88,7 @@ class SQLiteBackend(Backend):
         """Open the file.
 
         Raises `BackendError` when it cannot be written or is not ours, and `BackendUnavailable`
-        when it stays locked.
+        when it stays locked by somebody else who makes it.
         """
         self._stack = AsyncExitStack()
         try:

@@ -48,8 +48,8 @@ MUTANTS = [
     ),
     Mutant(
         "never checks",
-        "else now + self._limits.check_interval\n        self._owed_since",
-        "else math.inf\n        self._owed_since",
+        "        return on_tick(now + interval, interval)\n",
+        "        return math.inf\n",
     ),
     Mutant(
         "begins its window one too late",
@@ -259,3 +259,49 @@ CHANNEL_MUTANTS = [
     ),
 ]
 """Of what streams have nothing of: the channels' machine alone is to find them."""
+
+
+SIMULATED_CHANNEL_MUTANTS = [
+    Mutant(
+        "makes two attempts at once",
+        "if self._sent or not self._waiting or now",
+        "if not self._waiting or now",
+    ),
+    Mutant(
+        "gives up what is not overdue",
+        "while overdue < self._sent and now >=",
+        "while overdue < self._sent or now >=",
+    ),
+    Mutant(
+        "attempts the newest first",
+        "publications = tuple(self._waiting[index].publication for index in range(self._sent))",
+        "publications = tuple(self._waiting[-index].publication for index in range(self._sent))",
+    ),
+    Mutant(
+        "makes no attempt again",
+        "return math.inf if self._sent or not self._waiting else self._lane.at",
+        "return math.inf",
+    ),
+    Mutant(
+        "lets others overtake what had no answer",
+        "        overdue = 0\n",
+        "        self._waiting.rotate(-self._sent)\n        overdue = 0\n",
+    ),
+    Mutant(
+        "begins a channel to come behind its first events",
+        "                self._position = Beginning()\n                self.after = 0\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "ends a channel that was forgotten",
+        "            if self._reader is not None:\n                return self._await_first()",
+        "            if self._reader is not None and self.id is None:\n"
+        "                return self._await_first()",
+    ),
+    Mutant(
+        "shows everybody everything",
+        "return event.to is None or not event.to.isdisjoint(recipients)",
+        "return True",
+    ),
+]
+"""Of what the channels' machine plays no part of: their worlds alone are to find them."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .mutants import CHANNEL_MUTANTS, MUTANTS
+from .mutants import CHANNEL_MUTANTS, MUTANTS, SIMULATED_CHANNEL_MUTANTS
 from .mutated import mutated
 
 WORLDS = 400
@@ -40,6 +40,18 @@ def rejected() -> str | None:
     )
 
 
+def rejected_as_a_channel() -> str | None:
+    """Return which world of a channel rejects the core that can be imported now."""
+    from resumable_core.testing.simulation import ChannelPlay
+    from resumable_core.testing.simulation._shrink import played
+
+    for seed in range(WORLDS):
+        _, broken = played(ChannelPlay.draw(seed, ()), ChannelPlay)
+        if broken is not None:
+            return f"seed {seed}: {broken}"
+    return None
+
+
 def rejected_by(*machines, kit=KIT) -> str | None:
     """Return what one of some machines says against the core that can be imported now."""
     for machine in machines:
@@ -68,6 +80,15 @@ def test_every_mutant_of_a_channel_is_rejected(mutant):
         assert rejected_by(testing.ChannelMachine, kit=thorough) is not None, "it survives"
 
 
+@pytest.mark.parametrize(
+    "mutant", SIMULATED_CHANNEL_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-")
+)
+def test_every_mutant_beside_the_log_of_a_channel_is_rejected(mutant):
+    with mutated(mutant.old, mutant.new):
+        assert rejected_as_a_channel() is not None, "it survives"
+
+
 def test_there_are_enough():
-    names = [mutant.name for mutant in (*MUTANTS, *CHANNEL_MUTANTS)]
+    mutants = (*MUTANTS, *CHANNEL_MUTANTS, *SIMULATED_CHANNEL_MUTANTS)
+    names = [mutant.name for mutant in mutants]
     assert len({*names}) == len(names) >= 20

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 from time import monotonic
 
-from resumable_core.testing.simulation import LawBroken, simulate
+from resumable_core.testing.simulation import ChannelPlay, LawBroken, Play, simulate
 
 AT_ONCE = 500
 
@@ -22,10 +22,11 @@ def simulate_some(first: int) -> tuple[Counter[str], list[str]]:
     """Simulate some worlds in a process of their own."""
     seen, found = Counter(), []
     for seed in range(first, first + AT_ONCE):
-        try:
-            seen += simulate(seed)
-        except LawBroken as broken:
-            found.append(str(broken))
+        for world in (Play, ChannelPlay):
+            try:
+                seen += simulate(seed, world)
+            except LawBroken as broken:
+                found.append(str(broken))
     return seen, found
 
 

@@ -13,11 +13,13 @@ import pytest
 from resumable_core import EventLog
 from resumable_core.testing.simulation import (
     LawBroken,
+    Play,
     Script,
     Setup,
     Step,
     draw_script,
     replay,
+    require,
     simulate,
 )
 
@@ -93,3 +95,45 @@ def test_a_failure_is_told_by_a_short_script(monkeypatch):
     assert "seed 42, cut down to" in told
     assert "replay(Script(" in told
     assert told.count(" s  ") <= 2, "a source and a reader are enough"
+
+
+class Crowded(Play):
+    """Has a fault of its own: many come at once; and a law: not too many."""
+
+    most = 12
+
+    def crowd(self, number):
+        for each in range(number):
+            self.join(each, "records", "live")
+
+    def calm_down(self):
+        super().calm_down()
+        self.seen["calm"] += 1
+
+    def check(self):
+        self.seen["checked"] += 1
+        require(len(self.clients) < self.most, 100, f"{len(self.clients)} are too many")
+
+
+def crowd(draft):
+    draft.at(0.0, "crowd", draft.random.randint(1, 3))
+    draft.later(0.5, 2.0)
+
+
+def test_a_world_can_have_faults_and_laws_of_its_own():
+    seen = sum((simulate(seed, Crowded, stories=[crowd]) for seed in range(20)), Counter())
+    assert seen["calm"] == 20
+    assert seen["checked"] > 2000
+    assert replay(Script(Setup(), (Step(1.0, "crowd", (4,)),)), Crowded)["checked"]
+    assert simulate(7, stories=()) == simulate(7)
+
+
+def test_a_law_of_its_own_is_told_by_a_short_script():
+    class Strict(Crowded):
+        most = 5
+
+    with pytest.raises(LawBroken, match=r"law 100: \d are too many") as failure:
+        simulate(2, Strict, stories=[crowd])
+    assert "replay(Script(" in str(failure.value)
+    assert str(failure.value).endswith(", Strict)")
+    assert str(failure.value).count(" s  ") <= 4

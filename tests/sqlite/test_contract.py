@@ -1,10 +1,19 @@
 """The backend contract of `abc.py`, on SQLite."""
 
+from functools import partial
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from resumable_io.testing import SCENARIOS, backend_machine, check_backend
+from resumable_io.sqlite import SQLiteBackend
+from resumable_io.testing import (
+    PROCESSES,
+    SCENARIOS,
+    backend_machine,
+    check_backend,
+    check_processes,
+)
 
 SETTINGS = settings(
     max_examples=settings.default.max_examples // 2,
@@ -22,3 +31,8 @@ async def test_it_passes(open_backend, scenario):
 def test_it_does_what_the_log_does(open_backend, event_loop):
     with backend_machine(open_backend, event_loop=event_loop) as machine:
         run_state_machine_as_test(machine, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("scenario", PROCESSES, ids=lambda scenario: scenario.__name__)
+async def test_it_passes_in_several_processes(path, scenario, anyio_backend_name):
+    await check_processes(partial(SQLiteBackend, path), [scenario], event_loop=anyio_backend_name)

@@ -89,8 +89,9 @@ class FaultyBackend(Backend):
         await self.backend.__aexit__(exc_type, exc, traceback)
 
     def break_down(self) -> None:
-        """Let nobody reach the store."""
-        self.refuse("apply", "publish", "read", "follow")
+        """Let nobody reach the store, nor any feed be heard."""
+        refused = dict.fromkeys(("apply", "publish", "read", "follow"), Fault.REFUSE)
+        self.faults = {**refused, "feed": Fault.DROP}.get
 
     def refuse(self, *calls: str) -> None:
         """Refuse these calls, and no others; none at all without any."""

@@ -66,6 +66,25 @@ async def who_waits_is_woken(open_backend: OpenBackend) -> None:
                 await started(backend, x, "one")
 
 
+async def what_is_told_can_be_read(open_backend: OpenBackend) -> None:
+    """Law 2: nothing is told before it is kept, whoever reads it at once, and wherever."""
+    async with two(open_backend) as both:
+        for number in range(10):
+            x = new_id()
+            async with following(both[0], x) as feed, create_task_group() as tasks:
+                tasks.start_soon(started, both[number % 2], x, "one")
+                listener = Listener(feed)
+                while listener.last_seq < 1:
+                    await listener.hear()
+                    known = (await read(both[1], x)).sentinel
+                    told = (listener.last_seq, listener.sentinel.state)
+                    ensure(
+                        told[0] <= known.last_seq and (known.known or told[1] == State.ABSENT),
+                        f"what is told was kept before, but event {told[0]} and the state {told[1]}"
+                        f" were told while the log had {known.last_seq} events: {known.state}",
+                    )
+
+
 async def everything_is_told_in_order(open_backend: OpenBackend) -> None:
     """Laws 1, 2 and 5: batches by their seqs, and the end after the last one."""
     async with two(open_backend) as (one, other):
@@ -187,7 +206,7 @@ async def what_changes_nothing_is_not_told(open_backend: OpenBackend) -> None:
             await one.apply(x, texts(2, "two"))
             items = await listener.hear()
             if not listener.interrupted:
-                expect([type(item) for item in items], [Appended], "one batch is news")
+                expect([type(item) for item in items], [Appended], "one batch is news, once")
                 expect(listener.heard, ["two"], "what is new in it")
 
 
@@ -239,6 +258,7 @@ async def an_end_is_told_to_who_comes_late(open_backend: OpenBackend) -> None:
 SCENARIOS = (
     what_is_applied_after_following_is_heard,
     who_waits_is_woken,
+    what_is_told_can_be_read,
     everything_is_told_in_order,
     a_state_alone_is_told,
     what_is_trimmed_before_it_is_told_is_reported,

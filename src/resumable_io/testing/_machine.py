@@ -16,7 +16,6 @@ from resumable_core import (
     TOP,
     Change,
     Delete,
-    FeedItem,
     Finish,
     Message,
     Outcome,
@@ -32,7 +31,7 @@ from resumable_core.testing import Plan, append, copy_of, messages, plans, reten
 from resumable_core.testing.machines.channel import publications
 from resumable_io.abc import Backend
 
-from ._inbox import Inbox
+from ._cut import Cut
 from ._playing import Player
 from ._stage import OpenBackend, claim, expect, new_channel, new_id, timeless
 from ._story import Ear, Story
@@ -166,7 +165,7 @@ class _BackendMachine(Player):
         once = copy_of(story.log)
         once.apply(attempt, 0.0)
         if once.apply(attempt, 0.0).batch is None:  # or what it finds is trimmed by what it adds
-            self.cut_off(story, process, attempt, step)
+            self.play(story, [(process, attempt)], Cut(step))
 
     @rule(process=st.integers(0, 1))
     def delete_channel(self, process: int) -> None:
@@ -193,7 +192,8 @@ class _BackendMachine(Player):
     def cut(self, name: str, process: int, plan: Plan, step: int) -> None:
         """Cancel a change at one of its awaits, then repeat it."""
         story = self._stories[name]
-        self.cut_off(story, process, self.lasting(story, plan.aimed_at(story.log.sentinel)), step)
+        change = self.lasting(story, plan.aimed_at(story.log.sentinel))
+        self.play(story, [(process, change)], Cut(step))
 
     @rule(
         name=st.sampled_from((*NAMES, CHANNEL)),
@@ -229,28 +229,24 @@ class _BackendMachine(Player):
     @rule(name=st.sampled_from((*NAMES, CHANNEL)), process=st.integers(0, 1), events=st.booleans())
     def follow(self, name: str, process: int, events: bool) -> None:  # noqa: FBT001 - it is drawn
         """Follow a stream."""
-        story, backend, inbox = self._stories[name], self.backends[process], Inbox()
-        unfollow = self.run(lambda: backend.follow(story.stream_id, inbox.tell, events=events))
-        told = story.told if events else story.states
-        self._ears.append(Ear(inbox, unfollow, told, len(told)))
+        story, backend = self._stories[name], self.backends[process]
+        ear = Ear(story, events=events)
+        ear.unfollow = self.run(lambda: backend.follow(story.stream_id, ear.tell, events=events))
+        self._ears.append(ear)
 
     @precondition(lambda self: self._ears)
     @rule(leaves=st.booleans())
     def hear(self, leaves: bool) -> None:  # noqa: FBT001 - it is drawn
         """Hear what has happened since, in all feeds; leave the oldest one."""
         for ear in self._ears:
-            while ear.place < len(ear.told):
-                for item in self._received(ear):
-                    ear.take(item)
+            while missing := ear.missing:
+                try:
+                    self.run(ear.hear)
+                except TimeoutError:
+                    silent = f"this one not {missing[0]} within {self.patience:g} s"
+                    raise AssertionError(f"a feed tells what happens, but {silent}") from None
         if leaves:
             self.portal.call(self._ears.pop(0).unfollow)
-
-    def _received(self, ear: Ear) -> Sequence[FeedItem]:
-        try:
-            return self.run(ear.inbox.receive)
-        except TimeoutError:
-            silent = f"this one not {ear.told[ear.place]} within {self.patience:g} s"
-            raise AssertionError(f"a feed tells what happens, but {silent}") from None
 
     def teardown(self) -> None:
         """Hear and read everything once more, leave the feeds, and remove the streams."""

@@ -58,15 +58,16 @@ class Player(RuleBasedStateMachine):
         kept = _lasting(retention)
         return Claim(self.new_epoch(), LEASE, kept, on_lost=on_lost, replaces=replaces)
 
-    def play(self, story: Story, steps: Iterable[tuple[int, Change]]) -> None:
-        """Apply changes, each in a process, and compare the answers.
+    def play(
+        self, story: Story, steps: Iterable[tuple[int, Change]], cut: Cut | None = None
+    ) -> None:
+        """Apply changes, each in a process, and compare the answers; `cut` one before it is made.
 
         `steps` may look at the story, to which the former ones have been applied.
         """
-        played: list[tuple[int, Change]] = []
+        played: list[tuple[int, Change, int]] = []
         expected: list[Answer] = []
         for process, change in steps:
-            played.append((process, change))
             story.last = change
             try:
                 effect = story.apply(change)
@@ -74,17 +75,22 @@ class Player(RuleBasedStateMachine):
                 expected.append(done)
             except StreamError as error:
                 expected.append(repr(error))
+            played.append((process, change, len(story.told)))
 
         async def apply() -> list[Answer]:
             found: list[Answer] = []
-            for process, change in played:
+            for process, change, told in played:
+                story.begun = told
+                if cut is not None:
+                    with suppress(StreamError):
+                        await cut(self.carry_out(story, process, change))
                 try:
                     found.append(await self.carry_out(story, process, change))
                 except StreamError as error:
                     found.append(repr(error))
             return found
 
-        for (_, change), found, wanted in zip(played, self.run(apply), expected, strict=True):
+        for (_, change, _), found, wanted in zip(played, self.run(apply), expected, strict=True):
             if found != wanted:  # or it would be much to format
                 expect(found, wanted, f"the answer to {change}")
 
@@ -94,16 +100,6 @@ class Player(RuleBasedStateMachine):
         if isinstance(change, Publish):
             return tuple(await backend.publish(story.stream_id, change))
         return timeless(await backend.apply(story.stream_id, change))
-
-    def cut_off(self, story: Story, process: int, change: Change, step: int) -> None:
-        """Cancel a change at one of its awaits, then play it."""
-
-        async def begin() -> None:
-            with suppress(StreamError):
-                await Cut(step)(self.carry_out(story, process, change))
-
-        self.run(begin)
-        self.play(story, [(process, change)])
 
     def lasting(self, story: Story, change: T_change) -> T_change:
         """Return a change with times that no test reaches, and with an epoch that is new."""

@@ -9,15 +9,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar, overload
 
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 
 from resumable_core import (
     ABSENT,
     Append,
     Appended,
+    Batch,
     Changed,
     Claim,
     Event,
+    EventId,
     FeedItem,
     Finish,
     Interrupted,
@@ -28,6 +30,7 @@ from resumable_core import (
     Publish,
     Retention,
     Sentinel,
+    State,
     StreamError,
     Takeover,
     channel_log_id,
@@ -43,6 +46,10 @@ OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
 """Opens a backend. All that it opens, at one time or one after the other, share their streams, as
 the processes of an application do. Where streams live in one process alone, it returns the same
 backend again and again."""
+
+Outage: TypeAlias = Callable[[Backend], AbstractAsyncContextManager[None]]
+"""Keeps a backend from its store for the length of a block: what it asks is refused, or gets no
+answer, and its feeds hear nothing. Other backends may be kept from the store as well."""
 
 LEASE: Final = 1000.0
 KEEP: Final = 1000.0
@@ -172,22 +179,27 @@ def timeless(thing: Sentinel | Page) -> Sentinel | Page:
 
 
 class Listener:
-    """Listen to a feed, and hold it to what feeds promise.
+    """Listen to a feed, and hold it to what feeds promise while their store does not fail.
 
-    Batches come in the order of their seqs; what is told again is known already. Of several changes
-    of state that follow each other at once, the last is enough. Whatever else is missing was
-    reported as `Interrupted`: then it is read, and what comes later is to be told again.
+    Batches come in the order of their seqs, and an id names one event, however often it is told.
+    States never go back; of several changes that follow each other at once, the last is enough.
+    Whatever else is missing was reported as `Interrupted`: then it is read, and what comes later is
+    to be told again.
     """
 
     def __init__(self, feed: Following, last_seq: int = 0) -> None:
         self._feed = feed
         self.last_seq = last_seq
-        """Of what was told."""
+        """Of what was told, or read after an interruption."""
         self.events: list[Event] = []
-        """All new events, in order."""
+        """All new events that were told, in order."""
         self.sentinel: Sentinel = ABSENT
-        """What was told last of the state."""
+        """What was told last of the state, or read after an interruption."""
         self.interrupted = False
+        """Whether anything was ever reported as missing."""
+        self._told: dict[EventId, Event] = {}
+        self._last: Sentinel = ABSENT  # told
+        self._former: set[str] = set()  # epochs that were told before its own
 
     @property
     def heard(self) -> list[str | bytes]:
@@ -195,11 +207,23 @@ class Listener:
         return [event.data for event in self.events]
 
     async def hear(self) -> Sequence[FeedItem]:
-        """Receive once."""
+        """Receive once, and read what is reported as missing."""
         items = await self._feed.receive()
         for item in items:
-            self._take(item)
+            if isinstance(item, Interrupted):
+                self.interrupted = True
+                self.sentinel = await self._feed.look()
+                self.last_seq = max(self.last_seq, self.sentinel.last_seq)
+            else:
+                self._take(item)
         return items
+
+    async def overhear(self) -> None:
+        """Take what was told by now, but no report of a loss: nothing could be read as yet."""
+        with move_on_after(0):
+            for item in await self._feed.receive():
+                if not isinstance(item, Interrupted):
+                    self._take(item)
 
     async def hear_event(self, last_seq: int) -> None:
         """Receive until an event is told, or was read after an interruption."""
@@ -213,27 +237,57 @@ class Listener:
         try:
             with fail_after(NEWS):
                 while not told():
-                    if Interrupted() in await self.hear():
-                        self.sentinel = await self._feed.look()
-                        self.last_seq = max(self.last_seq, self.sentinel.last_seq)
+                    await self.hear()
         except TimeoutError:
             raise AssertionError(
-                f"a feed tells what happens, but this one not {what} within {NEWS:g} s"
+                f"a feed tells what happens, but this one not {what} within {NEWS:g} s: it has got "
+                f"to event {self.last_seq}, and to the state {self.sentinel.state}"
             ) from None
 
-    def _take(self, item: FeedItem) -> None:
+    def _take(self, item: Appended | Changed) -> None:
         match item:
-            case Interrupted():
-                self.interrupted = True
             case Changed(sentinel):
-                self.sentinel = sentinel
+                self._take_state(sentinel)
             case Appended(batch):
-                if batch.first_seq > self.last_seq + 1 and not self.interrupted:
-                    raise AssertionError(
-                        f"a feed reports what it loses: events {self.last_seq + 1} to "
-                        f"{batch.first_seq - 1} are missing"
-                    )
-                if self.sentinel.outcome is not None and batch.last_seq > self.last_seq:
-                    raise AssertionError("an end is told after the last batch")
-                self.events += [e for e in batch.events if e.id.seq > self.last_seq]
-                self.last_seq = max(self.last_seq, batch.last_seq)
+                self._take_batch(batch)
+
+    def _take_state(self, sentinel: Sentinel) -> None:
+        last, self._last = self._last, sentinel
+        ensure(
+            sentinel.epoch not in self._former and not _is_older(sentinel, last),
+            f"states are told in order, but {sentinel.state} of {sentinel.epoch} is told after "
+            f"{last.state} of {last.epoch}",
+        )
+        if sentinel.epoch != last.epoch:
+            self._former.add(last.epoch)
+        if not _is_older(sentinel, self.sentinel):  # which may have been read
+            self.sentinel = sentinel
+
+    def _take_batch(self, batch: Batch) -> None:
+        ensure(
+            batch.first_seq <= self.last_seq + 1,
+            f"a feed reports what it loses: events {self.last_seq + 1} to "
+            f"{batch.first_seq - 1} are missing",
+        )
+        new = [event for event in batch.events if event.id.seq > self.last_seq]
+        if new and self.sentinel.outcome is not None and not self.interrupted:
+            raise AssertionError("an end is told after the last batch")
+        for event in batch.events:
+            told = self._told.setdefault(event.id, event)
+            expect(event, told, f"{event.id} names one event, but two are told")
+        self.events += new
+        self.last_seq = max(self.last_seq, batch.last_seq)
+
+
+_AGES: Final = {
+    **dict.fromkeys(State, 1),  # the four ends
+    State.ACTIVE: 0,
+    State.OPEN: 0,
+    State.DELETED: 2,
+    State.ABSENT: 3,
+}
+"""States of one epoch only ever get older."""
+
+
+def _is_older(sentinel: Sentinel, other: Sentinel) -> bool:
+    return sentinel.epoch == other.epoch and _AGES[sentinel.state] < _AGES[other.state]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 
 from resumable_core import (
     Appended,
@@ -29,8 +31,9 @@ class Story:
         """All that were ever claimed."""
         self.last: Change | None = None
         self.told: list[FeedItem] = []
-        self.states: list[FeedItem] = []
-        """The changes of state among them."""
+        """All that was to be told."""
+        self.begun = 0
+        """How much of it is told when the change is through that was begun last."""
 
     def apply(self, change: Change) -> Effect:
         """Apply a change to the reference, and note what is to be told of it."""
@@ -42,39 +45,65 @@ class Story:
             self.told.append(Appended(effect.batch))
         if (before.state, before.epoch) != (after.state, after.epoch):
             self.told.append(Changed(timeless(after)))
-            self.states.append(Changed(timeless(after)))
         return effect
 
 
-@dataclass(slots=True)
 class Ear:
     """Hold a feed to what was to be told.
 
-    It may tell things again. Of several changes of state that follow each other at once, the last
-    is enough. Whatever else it leaves out it reports.
+    It may tell things again, although no older state after a newer one. Of several changes of state
+    that follow each other at once, the last is enough. Whatever else it leaves out it reports, not
+    before it has happened.
     """
 
-    inbox: Inbox
-    unfollow: Unfollow
-    told: list[FeedItem]
-    place: int
-    """Up to where it has told them."""
+    def __init__(self, story: Story, *, events: bool) -> None:
+        self._inbox = Inbox()
+        self._events = events
+        self._story = story
+        self._place = len(story.told)  # up to where it has told, or reported, what was to be told
+        self._state = -1  # the place of the state that it has told last
+        self._reports = deque[int]()  # up to where each `Interrupted` counts, when it was told
+        self.unfollow: Unfollow
 
-    def take(self, item: FeedItem) -> None:
-        """Take what the feed tells. Raises `AssertionError`."""
+    def tell(self, item: FeedItem) -> None:
+        """Hear what the feed tells."""
+        if isinstance(item, Interrupted):
+            self._reports.append(self._story.begun)
+        self._inbox.tell(item)
+
+    @property
+    def missing(self) -> Sequence[FeedItem]:
+        """Return what is still to be told."""
+        return [item for item in self._story.told[self._place :] if self._wants(item)]
+
+    async def hear(self) -> None:
+        """Receive once. Raises `AssertionError`."""
+        for item in await self._inbox.receive():
+            self._take(item)
+
+    def _wants(self, item: FeedItem) -> bool:
+        return self._events or not isinstance(item, Appended)
+
+    def _take(self, item: FeedItem) -> None:
         match item:
             case Interrupted():
-                self.place = len(self.told)
+                self._place = max(self._place, self._reports.popleft())
                 return
             case Appended(batch):
                 item = Appended(replace(batch, time=0.0))
             case Changed(sentinel):
                 item = Changed(timeless(sentinel))
-        if item in self.told[self.place :]:
-            following = self.told.index(item, self.place)
-            for missing in self.told[self.place : following]:
-                if not (isinstance(missing, Changed) and isinstance(item, Changed)):
-                    ensure(None, f"a feed reports what it loses: {missing} is missing")
-            self.place = following + 1
-        elif item not in self.told:
-            ensure(None, f"a feed tells what has happened, which {item} has not")
+        told = self._story.told
+        ensure(item in told, f"a feed tells what has happened, which {item} has not")
+        ensure(self._wants(item), f"a feed without events tells the states alone, not {item}")
+        if item in told[self._place :]:
+            place = told.index(item, self._place)
+            for missing in filter(self._wants, told[self._place : place]):
+                last_is_enough = isinstance(missing, Changed) and isinstance(item, Changed)
+                ensure(last_is_enough, f"a feed reports what it loses: {missing} is missing")
+            self._place = place + 1
+        else:
+            place = self._place - 1 - told[: self._place][::-1].index(item)
+        if isinstance(item, Changed):
+            ensure(self._state <= place, f"states are told in order, but after a newer one {item}")
+            self._state = place

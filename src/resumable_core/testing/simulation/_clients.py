@@ -130,7 +130,8 @@ class Client:
         require(self.end is None, 5, f"{record} after the end")
         match record:
             case Event():
-                require(self.at is not None and id.seq == self.at + 1, 1, f"{id} after {self.at}")
+                follows = self.at is not None and ledger.follows(id.seq, self.at)
+                require(follows, 1, f"{id} after {self.at}")
                 require(
                     self.same(record, ledger.events[id]), 3, f"{record} is not {ledger.events[id]}"
                 )

@@ -13,6 +13,7 @@ from resumable_core import (
     AtCharacter,
     BackendError,
     Batch,
+    Beginning,
     Cursor,
     End,
     Event,
@@ -33,7 +34,6 @@ from resumable_core import (
 from resumable_core.testing.worlds.cursor import hand_in
 
 from ._laws import LawBroken, is_part_of, require
-from ._script import LEASE
 
 if TYPE_CHECKING:
     from ._clients import Client
@@ -46,7 +46,7 @@ class Connection:
     def __init__(self, client: Client, process: Process, position: Position) -> None:
         self.client: Client = client
         self.process: Process = process
-        self.cursor: Cursor = Cursor(position)
+        self.cursor: Cursor = Cursor(position, process.world.reader)
         self.open: bool = True
         self._position = position
         self._ledger = process.world.store.ledger
@@ -157,6 +157,10 @@ class Connection:
 
     def _check_origin(self, page: Page) -> None:
         origin = self.cursor.origin
+        if self.process.world.reader is not None and not page.sentinel.known:
+            self._position = Beginning()  # of a channel that is not there, all that comes is new
+        if isinstance(self._position, Beginning) and origin is not None:
+            require(origin.seq == 0, 2, "the beginning is somewhere else")
         if isinstance(self._position, Live) and origin is not None:
             require(origin.seq == page.sentinel.last_seq, 2, "live begins somewhere else")
 
@@ -177,7 +181,7 @@ class Connection:
                 start = 0 if place is None else place.seq
                 lost = {event.id.seq for batch in held for event in batch.events}
                 require(start < id.seq, 2, f"a gap before {id}, where nothing is missing")
-                kept = lost & set(range(start + 1, id.seq + 1))
+                kept = lost & set(range(start + 1, id.seq + 1)) - ledger.hidden
                 require(not kept, 2, f"a gap before {id}, but the log holds {sorted(kept)}")
                 trimmed = not lost or id.seq < min(lost)
                 require(
@@ -189,7 +193,7 @@ class Connection:
                 if place is None and isinstance(self._position, After):
                     place = self._position.id
                 if reason is ResetReason.AHEAD:  # or of another log, which characters do not tell
-                    waited = self.process.now - self._moved_at >= LEASE
+                    waited = self.process.now - self._moved_at >= sentinel.lease
                     require(waited or sentinel.outcome is not None, 2, "a reset without patience")
                     deserved = ledger.forgetful or ledger.claims > 1
                 else:

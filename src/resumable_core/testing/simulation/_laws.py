@@ -21,6 +21,7 @@ from resumable_core import (
     Message,
     Observe,
     Outcome,
+    Publish,
     Recover,
     Renew,
     Sentinel,
@@ -28,7 +29,7 @@ from resumable_core import (
     Takeover,
 )
 
-from ._script import LEASE
+from ._script import ANN, LEASE
 
 
 class LawBroken(AssertionError):
@@ -76,6 +77,8 @@ class Ledger:
         self.forgetful: bool = False
         """Whether the store has ever lost anything."""
         self.deleted: bool = False
+        self.hidden: set[int] = set()
+        """The seqs of events that are for others than the clients."""
         self.claims: int = 0
         """The claims that were granted."""
         self._excused = excused  # whether a claim's producer had a reason to be silent
@@ -83,6 +86,10 @@ class Ledger:
         self._holder = ""
         self._active = False
         self._alive_until = 0.0
+
+    def follows(self, seq: int, other: int) -> bool:
+        """Say whether a client who is at the seq `other` may be given `seq` next."""
+        return seq > other and self.hidden.issuperset(range(other + 1, seq))
 
     def forgot(self, sentinel: Sentinel) -> None:
         """Note that the store has fallen back to an earlier state."""
@@ -96,7 +103,9 @@ class Ledger:
     ) -> None:
         """Judge a change that was applied at `now`, by somebody who had `watched_for` seconds."""
         after = effect.sentinel
-        if effect.batch is not None:
+        if isinstance(change, Publish):
+            self._published(before, effect)
+        elif effect.batch is not None:
             self._appended(change, before, effect.batch)
         match change:
             case Claim() if after.epoch == change.epoch != before.epoch:
@@ -149,6 +158,22 @@ class Ledger:
                 f"message {index} of {epoch} is appended as {event.id}, the first being "
                 f"{source.base + 1}",
             )
+
+    def _published(self, before: Sentinel, effect: Effect) -> None:
+        if effect.clear:
+            self.claims += 1  # a channel is opened, as a stream is claimed
+        if effect.batch is None:
+            return
+        first = 1 if effect.clear else before.last_seq + 1
+        # One is skipped where the store may have given it before, and forgotten that.
+        skips = before.known and before.epoch != effect.sentinel.epoch and not effect.clear
+        require(effect.batch.first_seq == first + skips, 1, f"{effect.batch} is out of order")
+        for event in effect.batch.events:
+            require(
+                self.events.setdefault(event.id, event) == event, 3, f"{event.id} was another event"
+            )
+            if event.to is not None and ANN not in event.to:
+                self.hidden.add(event.id.seq)
 
     def _claimed(self, claim: Claim, before: Sentinel, now: float) -> None:
         alive = self._active and now < self._alive_until

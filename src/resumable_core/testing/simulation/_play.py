@@ -7,9 +7,9 @@ time, or `other`, any other one. So a step means something whatever was left out
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 from resumable_core import (
     Beginning,
@@ -29,6 +29,7 @@ from ._clients import Client
 from ._laws import require
 from ._process import Process
 from ._script import CHECK, LEASE, TIMEOUT, Script, in_order
+from ._stories import Story, draw_script
 from ._wires import SSEClient, TextClient
 from ._worker import Worker
 from ._world import World
@@ -42,7 +43,14 @@ POSITIONS: Final[dict[str, Position]] = {"beginning": Beginning(), "live": Live(
 
 
 class Play(World):
-    """Play one script, and judge it by the laws."""
+    """Play one script, and judge it by the laws.
+
+    A subclass has faults of its own, which are methods that a `Step` names, and laws of its own,
+    in `check`. A fault that lasts is over when `calm_down` was called.
+    """
+
+    draw: ClassVar[Callable[[int, Sequence[Story]], Script]] = draw_script
+    """Draws what is played: by a seed, and with stories of one's own."""
 
     def __init__(self, script: Script) -> None:
         super().__init__(script.setup)
@@ -59,7 +67,7 @@ class Play(World):
         """
         self.run_until(self._last_step + 1.0)
         self.run_until(max((process.paused_until for process in self.processes), default=0.0))
-        self._calm_down()
+        self.calm_down()
         self.run_until(self.now + SETTLE)
         self._check_settled()
         self._end_sources()
@@ -68,10 +76,10 @@ class Play(World):
             self.join(0, wire, "beginning")
         self.run_until_over()
 
-    def _calm_down(self) -> None:
+    def calm_down(self) -> None:
         """End all faults; the sources end, too, and slow clients read on."""
         self.calm = True
-        self.refuses = self.hangs = False
+        self.be_away("")
         for process in list(self.processes):
             if not process.alive:
                 self.restart(process)
@@ -225,13 +233,13 @@ class Play(World):
 
     def outage(self, seconds: float, how: str) -> None:
         """Let the store refuse everything for some seconds, or accept it and answer nothing."""
-        self.refuses, self.hangs = how == "refuses", how == "hangs"
-        self._troubled(seconds + TIMEOUT)
+        self.be_away(how)
+        self.troubled(seconds + TIMEOUT)
         for process in self.processes:
             process.listening = False
 
         def back() -> None:
-            self.refuses = self.hangs = False
+            self.be_away("")
             for process in self.processes:
                 process.connect()
 
@@ -240,7 +248,7 @@ class Play(World):
     def fail_over(self, changes: int, how: str) -> None:
         """Let the store lose its newest changes; the feeds are `noticed` or `silent`."""
         self.store.fail_over(changes)
-        self._troubled(0.0)
+        self.troubled(0.0)
         if how == "noticed":
             for process in self.processes:
                 self.interrupt(process.index, 0.1)
@@ -248,12 +256,9 @@ class Play(World):
     def wipe(self) -> None:
         """Let the store lose everything."""
         self.store.wipe()
-        self._troubled(0.0)
+        self.troubled(0.0)
 
     def store_clock(self, seconds: float) -> None:
         """Let the clock of the store jump ahead."""
         self.store.skew += seconds
-        self._troubled(0.0)
-
-    def _troubled(self, seconds: float) -> None:
-        self.trouble_until = max(self.trouble_until, self.now + seconds + LEASE)
+        self.troubled(0.0)

@@ -24,6 +24,9 @@ OUTAGE: Final = 10.0
 TIMEOUT: Final = 1.0
 """Seconds after which a call to the store without an answer counts as failed."""
 
+ANN: Final = "ann"
+"""As whom all clients of a channel read it."""
+
 JITTER: Final = 0.5
 """What stands for a random number from 0 to 1 where a machine wants one."""
 
@@ -52,7 +55,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happens at a time, in seconds: the name of a method of `World`."""
+    """Something that happens at a time, in seconds: the name of a method of `Play`."""
 
     at: float
     do: str

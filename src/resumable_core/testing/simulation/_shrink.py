@@ -13,12 +13,12 @@ RUNS = 400
 """Scripts that are tried at most: some seconds."""
 
 
-def played(script: Script) -> tuple[Counter[str], LawBroken | None]:
+def played(script: Script, world: type[Play] = Play) -> tuple[Counter[str], LawBroken | None]:
     """Play a script; return what was seen, and what it breaks.
 
     Whatever the core raises where it should not is a broken law, too.
     """
-    play = Play(script)
+    play = world(script)
     try:
         play.run()
     except LawBroken as error:
@@ -30,14 +30,14 @@ def played(script: Script) -> tuple[Counter[str], LawBroken | None]:
     return play.seen, None
 
 
-def shrunk(script: Script, law: int) -> Script:
+def shrunk(script: Script, law: int, world: type[Play] = Play) -> Script:
     """Return the script without steps, and without peculiarities, that the broken law can spare."""
     runs = 0
 
     def still_breaks(candidate: Script) -> bool:
         nonlocal runs
         runs += 1
-        _, error = played(candidate) if runs <= RUNS else (None, None)
+        _, error = played(candidate, world) if runs <= RUNS else (None, None)
         return error is not None and error.law == law
 
     size = max(1, len(script.steps) // 2)

@@ -1,4 +1,4 @@
-"""The store: one stream in an `EventLog`, and whatever can happen to a store.
+"""The store: one stream, or channel, in an `EventLog`, and whatever can happen to a store.
 
 Live messages and sentinels go through the codec, as they would between processes.
 """
@@ -6,7 +6,8 @@ Live messages and sentinels go through the codec, as they would between processe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from resumable_core import (
     ABSENT,
@@ -15,16 +16,19 @@ from resumable_core import (
     Change,
     Changed,
     Effect,
+    EventId,
     EventLog,
     FeedItem,
     Observe,
     Page,
+    Publish,
     Sentinel,
     decode_batch,
     decode_sentinel,
     encode_batch,
     encode_sentinel,
 )
+from resumable_core.testing.changes import copy_of
 
 from ._laws import Ledger, require
 
@@ -44,16 +48,24 @@ class Store:
         """Seconds by which its clock has jumped ahead of the world's."""
         self._page = page
         self._publish = publish
-        self._past: deque[tuple[Sentinel, tuple[Batch, ...], int, int]] = deque(maxlen=REMEMBERED)
+        self._past: deque[EventLog] = deque(maxlen=REMEMBERED)
+        self._memories = 0
         self._remember()
 
     def apply(self, change: Change, now: float, watched_for: float) -> Sentinel:
         """Apply a change for somebody who has watched the store for some seconds."""
+        return self._apply(change, now, watched_for).sentinel
+
+    def publish(self, change: Publish, now: float) -> Sequence[EventId]:
+        """Append to a channel, and name what the memory of the store goes back to."""
+        return self._apply(replace(change, store=f"m{self._memories}"), now, 0.0).ids
+
+    def _apply(self, change: Change, now: float, watched_for: float) -> Effect:
         before = self.log.sentinel
         now += self.skew
         effect = self.log.apply(change, now)
         self._applied(change, before, effect, now, watched_for)
-        return effect.sentinel
+        return effect
 
     def read(self, after: int, now: float, connected_for: float, watched_for: float) -> Page:
         """Read a page; the lease is observed by the way."""
@@ -89,21 +101,20 @@ class Store:
         return tuple(self.log.batches)
 
     def _remember(self) -> None:
-        log = self.log
-        self._past.append((log.sentinel, tuple(log.batches), log.count, log.size))
+        self._past.append(copy_of(self.log))
 
     def fail_over(self, changes: int) -> None:
         """Lose the newest changes, as an asynchronous replica does that takes over."""
-        past, log = self._past, self.log
-        for _ in range(min(changes, len(past) - 1)):
-            past.pop()
-        log.sentinel, batches, log.count, log.size = past[-1]
-        log.batches = list(batches)
-        self.ledger.forgot(log.sentinel)
+        for _ in range(min(changes, len(self._past) - 1)):
+            self._past.pop()
+        self.log = copy_of(self._past[-1])
+        self._memories += 1
+        self.ledger.forgot(self.log.sentinel)
 
     def wipe(self) -> None:
         """Lose everything."""
         self.log = EventLog()
         self._past.clear()
+        self._memories += 1
         self._remember()
         self.ledger.forgot(ABSENT)

@@ -7,18 +7,22 @@ meanwhile; how they meet the rest, and each other, is left to chance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from ._draft import Draft
 from ._script import CHECK, LEASE, NEVER, TIMEOUT, Script, Setup
 
-_Story = Callable[[Draft], None]
+Story: TypeAlias = Callable[[Draft], None]
+"""Adds a few steps that belong together, and lets the time go on."""
 
 
-def draw_script(seed: int) -> Script:
-    """Return the script of a seed, the same one for ever."""
+def draw_script(seed: int, stories: Sequence[Story] = ()) -> Script:
+    """Return the script of a seed, the same one for ever; with one of `stories`, if there are any.
+
+    They are told in worlds where feeds may lose things as well as in those that check nothing.
+    """
     random = Random(seed)
     draft = Draft(random)
     processes = random.choice([1, 2, 2, 3])
@@ -41,6 +45,8 @@ def draw_script(seed: int) -> Script:
     ):
         draft.now += random.uniform(0.3, 4.0)
         story(draft)
+    if stories:
+        random.choice(stories)(draft)
     for _ in range(random.choice([0, 1, 3])):
         draft.noise(random.uniform(0.0, draft.now + 2.0))
     return Script(setup, tuple(draft.steps))
@@ -173,7 +179,7 @@ def _wipe(draft: Draft) -> None:
     draft.later(1.0, 4.0)
 
 
-def _outage(draft: Draft) -> None:
+def outage(draft: Draft) -> None:
     """Let the store be away, for longer or shorter than everybody can wait."""
     seconds = draft.seconds(0.5, 20.0)
     draft.at(0.0, "outage", seconds, draft.pick("refuses", "hangs"))
@@ -196,7 +202,7 @@ def _clocks(draft: Draft) -> None:
 # Those who read
 
 
-def _bad_feed(draft: Draft) -> None:
+def bad_feed(draft: Draft) -> None:
     """Let the feed lose, repeat and reorder what it carries, while reads take their time."""
     who = draft.pick("other", "producer", 0)
     for _ in range(draft.random.randint(1, 4)):
@@ -235,7 +241,7 @@ def _lost_end(draft: Draft) -> None:
     draft.later(0.0, 3.0)
 
 
-def _slow_client(draft: Draft) -> None:
+def slow_client(draft: Draft) -> None:
     """Let a client read nothing, while the log goes on and is trimmed; it may leave, too."""
     client = draft.random.randrange(4)
     draft.at(0.0, "stall", client, draft.seconds(1.0, 10.0))
@@ -244,7 +250,7 @@ def _slow_client(draft: Draft) -> None:
     draft.later(1.0, 5.0)
 
 
-def _storm(draft: Draft) -> None:
+def storm(draft: Draft) -> None:
     """Let everybody come back at once, and the store take its time."""
     draft.calls(0, "page", str(draft.pick("late", "lost", "unanswered")), 4)
     for client in range(4):
@@ -261,7 +267,7 @@ def _partition(draft: Draft) -> None:
         draft.later(LEASE, 2 * LEASE)
 
 
-_STORIES: Final[list[_Story]] = [
+_STORIES: Final[list[Story]] = [
     _zombie,
     _late_append,
     _death,
@@ -274,26 +280,26 @@ _STORIES: Final[list[_Story]] = [
     _failover,
     _failover,
     _wipe,
-    _outage,
+    outage,
     _clocks,
-    _bad_feed,
-    _bad_feed,
+    bad_feed,
+    bad_feed,
     _deaf,
     _unheard,
     _unheard,
     _lost_end,
-    _slow_client,
-    _storm,
+    slow_client,
+    storm,
     _partition,
 ]
 
-_FAITHFUL: Final[list[_Story]] = [
+_FAITHFUL: Final[list[Story]] = [
     _race,
     _stop,
     _retry,
-    _bad_feed,
-    _bad_feed,
+    bad_feed,
+    bad_feed,
     _deaf,
-    _slow_client,
-    _storm,
+    slow_client,
+    storm,
 ]

@@ -12,6 +12,7 @@ from resumable_core import (
     End,
     FeedItem,
     Gap,
+    Reader,
     Record,
     Reset,
 )
@@ -33,6 +34,9 @@ a claim behind that, a place ahead of the log, and pauses after failures."""
 
 class World:
     """Keep the time, and everybody in it. Times are seconds from the beginning."""
+
+    reader: Reader | None = None
+    """Who the clients are, on a channel."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup: Setup = setup
@@ -71,6 +75,14 @@ class World:
             case _:
                 self.seen["Event"] += 1
 
+    def be_away(self, how: str) -> None:
+        """Let the store refuse everything, or accept it and answer nothing; "" is neither."""
+        self.refuses, self.hangs = how == "refuses", how == "hangs"
+
+    def troubled(self, seconds: float) -> None:
+        """Excuse all producers for some seconds, and for a lease after them."""
+        self.trouble_until = max(self.trouble_until, self.now + seconds + LEASE)
+
     # From the beginning to the end
 
     def run_until(self, until: float, *, or_over: bool = False) -> None:
@@ -80,9 +92,13 @@ class World:
                 return
             self.now, _, call = heappop(self._queue)
             call()
+            self.check()
             self._calls += 1
             require(self._calls < CALLS, 7, "a machine spins")
         self.now = max(self.now, until)
+
+    def check(self) -> None:
+        """Judge the world after whatever happens: here is place for laws of your own."""
 
     def run_until_over(self) -> None:
         """Let time pass until everybody has finished; law 7 says how long that takes at most."""

@@ -24,7 +24,7 @@ export interface Close {
 export interface Reconnecting {
   /**
    * `drain`: the server stops in good order, another one goes on. `ended`: the response ended
-   * without saying so. `network`: the connection broke. `refused`: the server cannot answer now.
+   * without saying so. `network`: the connection broke, or was silent. `refused`: the server cannot answer now.
    */
   reason: "drain" | "ended" | "network" | "refused";
   /** Milliseconds. */
@@ -63,6 +63,11 @@ export interface StreamSourceOptions {
   credentials?: RequestCredentials;
   /** Tries in a row without receiving anything before it gives up (10). */
   retries?: number;
+  /**
+   * Milliseconds of silence after which a connection counts as dead (60,000): more than the server
+   * leaves between two heartbeats (15,000). `Infinity` for one that sends none.
+   */
+  idle?: number;
   /** Keep what was received under this key, so that a reloaded page goes on behind it. */
   key?: string;
   /** Where to keep it (`sessionStorage`). */

@@ -4,6 +4,8 @@ import { Parser } from "./parser.js";
 
 const RETRY = 2000; // Milliseconds, until the server says otherwise.
 const LONGEST_RETRY = 30_000;
+const IDLE = 60_000; // Four heartbeats of the server.
+const LONGEST_TIMER = 2 ** 31 - 1;
 const SAVE_EVERY = 250; // Milliseconds between two writes to the storage.
 const OUTCOMES = new Set(["done", "failed", "stopped", "lost"]);
 const CURABLE = new Set([408, 425, 429, 500, 502, 503, 504]); // Statuses after which to try again.
@@ -23,7 +25,9 @@ export class StreamSource extends EventTarget {
   #url;
   #options;
   #close;
-  #abort = new AbortController();
+  #abort = new AbortController(); // Of the source.
+  #line; // Another one, of the connection.
+  #silence; // A timer.
   #retry = RETRY;
   #failures = 0; // In a row, without any event in between.
   #memory = null;
@@ -77,6 +81,24 @@ export class StreamSource extends EventTarget {
 
   /** Connects once. Returns why and when to try again, unless it has closed. */
   async #connect() {
+    this.#line = new AbortController();
+    this.#heard();
+    try {
+      return await this.#ask();
+    } finally {
+      clearTimeout(this.#silence);
+    }
+  }
+
+  /** Waits anew for something to come: a line that dies may do so without a word. */
+  #heard() {
+    clearTimeout(this.#silence);
+    const { idle = IDLE } = this.#options;
+    const silent = new DOMException("the server was silent", "TimeoutError");
+    if (idle <= LONGEST_TIMER) this.#silence = setTimeout(() => this.#line.abort(silent), idle);
+  }
+
+  async #ask() {
     let response;
     try {
       response = await fetch(this.#url, this.#request());
@@ -107,7 +129,7 @@ export class StreamSource extends EventTarget {
     const headers = new Headers(this.#options.headers);
     headers.set("Accept", "text/event-stream");
     if (this.lastEventId) headers.set("Last-Event-ID", this.lastEventId);
-    const request = { method, headers, cache: "no-store", signal: this.#abort.signal };
+    const request = { method, headers, cache: "no-store", signal: this.#line.signal };
     if (body !== undefined) request.body = body;
     if (credentials !== undefined) request.credentials = credentials;
     return request;
@@ -122,6 +144,7 @@ export class StreamSource extends EventTarget {
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
+        this.#heard();
         for (const block of parser.feed(decoder.decode(value, { stream: true }))) {
           if (block.retry !== null) this.#retry = block.retry;
           // A server that drains says last when to come back.
@@ -175,6 +198,7 @@ export class StreamSource extends EventTarget {
     this.#memory?.save();
     this.#memory?.stop();
     this.#abort.abort();
+    this.#line?.abort();
     const detail = { reason, status, outcome: this.end?.outcome ?? null, error: this.end?.error ?? null };
     this.dispatchEvent(new CustomEvent("close", { detail }));
     this.#close(detail);

@@ -266,6 +266,10 @@ class Producer:
         elif sentinel.epoch != self._claim.epoch or not sentinel.known:
             self._renewals.at = now
 
+    def left(self) -> None:
+        """Take that nobody carries out commands any more, whatever is recorded by now."""
+        self.phase = Phase.CLOSED
+
     # The rules
 
     @property

@@ -152,9 +152,17 @@ class ProducerDriver:
         finally:
             if self._unfollow is not None:
                 self._unfollow()
-            await self._release()
+            try:
+                await self._release()
+            finally:
+                self.left()
         if isinstance(self._machine.error, BackendError):
             logger.error("stream %r was given up: %s", self.stream_id, self._machine.error)
+
+    def left(self) -> None:
+        """Tell whoever waits that nobody runs this producer any more."""
+        self._machine.left()
+        self._settle()
 
     @property
     def abandoned(self) -> tuple[Sentinel, tuple[Event, ...]] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
 
@@ -9,17 +11,25 @@ from resumable_core import StreamError
 
 from ._followers import Followers, StreamsClosed
 from ._producer import ProducerDriver
+from ._responses import Responses
 from ._sources import Source
 
 
 class Producers:
     """Hold the producers that run, and those whose claim is under way.
 
-    `threads` is for sources that may block.
+    `threads` is for sources that may block; `responses` know when there is hurry.
     """
 
-    def __init__(self, followers: Followers, tasks: TaskGroup, threads: CapacityLimiter) -> None:
+    def __init__(
+        self,
+        followers: Followers,
+        responses: Responses,
+        tasks: TaskGroup,
+        threads: CapacityLimiter,
+    ) -> None:
         self._followers = followers
+        self._responses = responses
         self._tasks = tasks
         self._threads = threads
         self._claiming: dict[ProducerDriver, CancelScope] = {}
@@ -63,13 +73,19 @@ class Producers:
             scope.cancel()
             self._tasks.start_soon(driver.give_up)
 
+    def left(self) -> None:
+        """Let go of those whose task was cancelled before it began, as at a runner's end."""
+        for driver in self._running:
+            driver.left()
+
     def _check_open(self) -> None:
         if self._closed:
             raise StreamsClosed("these Streams were left: their process shuts down")
 
     async def _run(self, driver: ProducerDriver, source: Source | None) -> None:
         try:
-            await driver.run(source, self._threads)
+            with self._responses.grace(math.inf):
+                await driver.run(source, self._threads)
         finally:
             self._running.discard(driver)
             if driver.abandoned is not None:

@@ -50,7 +50,7 @@ class Responses:
 
     @contextmanager
     def grace(self, seconds: float) -> Generator[None]:
-        """Give what is under way some seconds to finish, and none any more once there is hurry."""
+        """Give a block some seconds to finish, and none any more once there is hurry."""
         with move_on_after(0 if self._hurried else seconds) as scope:
             self._graces.add(scope)
             try:
@@ -59,7 +59,10 @@ class Responses:
                 self._graces.discard(scope)
 
     def hurry(self) -> None:
-        """End the grace now: what is not finished is recorded as lost."""
+        """End the grace now: what is not finished is recorded as lost, at once.
+
+        A server that is told twice to stop may not even leave the streams in order any more.
+        """
         self._hurried = True
         for scope in tuple(self._graces):
             scope.cancel()

@@ -161,7 +161,7 @@ class Streams:
                 outage=self._limits.outage + self._lease,
             )
             self._followers = Followers(self._backend, limits, self._tasks)
-            self._producers = Producers(self._followers, self._tasks, self._threads)
+            self._producers = Producers(self._followers, self.responses, self._tasks, self._threads)
             self._channels = Channels(self._followers, self._tasks, self._encode)
             self._stack = stack.pop_all()
         return self
@@ -194,6 +194,7 @@ class Streams:
                 else:
                     await stack.aclose()
             finally:
+                self._producers.left()
                 self._stack = None
 
     # Starting and resuming

@@ -65,7 +65,8 @@ def test_output_that_cannot_be_written(tmp_path):
     for command in (["tail", "chat", "--from-start"], ["list"], ["state", "chat", "--json"]):
         with open("/dev/full", "wb") as full:  # noqa: PTH123
             assert resumable(*command, *store, stdout=full) == (1, "", [said]), command
-    for command in (["--version"], ["serve", "--port", "0"]):
+    printing = ["--version"], ["--help"], ["serve", "--port", "0"], ["demo", "--port", "0"]
+    for command in printing:
         with open("/dev/full", "wb") as full:  # noqa: PTH123
             assert resumable(*command, stdout=full) == (1, "", [said]), command
 
@@ -74,13 +75,38 @@ def test_output_that_cannot_be_written(tmp_path):
 def test_output_that_is_closed(tmp_path):
     store = f"--sqlite {tmp_path / 'streams.db'}"
     resumable("publish", "chat", *store.split(), stdin=b"a")
-    for command in (f"tail chat --from-start {store}", f"list {store}", "--version"):
-        line = f"'{sys.executable}' -m resumable_io {command} >&-"
-        done = subprocess.run(
-            line, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        said = "resumable: the output cannot be written: stdout is closed\n"
+    said = "resumable: the output cannot be written: stdout is closed\n"
+    commands = f"tail chat --from-start {store}", f"list {store}", "--version", "demo --port 0"
+    for command in commands:
+        done = in_a_shell(f"{command} >&-")
         assert (done.returncode, done.stderr) == (1, said), command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes it")
+def test_input_that_is_closed(tmp_path):
+    store = f"--sqlite {tmp_path / 'streams.db'}"
+    done = in_a_shell(f"publish chat {store} <&-")
+    said = "resumable: the input cannot be read: stdin is closed\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert resumable("publish", "chat", *store.split())[0] == 0  # nothing was started
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
+def test_a_complaint_that_cannot_be_written_is_an_exit_code_still(tmp_path):
+    assert in_a_shell(f"list --sqlite {tmp_path / 'none.db'} 2>/dev/full").returncode == 4
+    assert in_a_shell("list 2>/dev/full").returncode == 2
+
+
+def in_a_shell(line):
+    """Run a command of `resumable` with redirections."""
+    return subprocess.run(
+        f"'{sys.executable}' -m resumable_io {line}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import socket
 import httpx2
 import pytest
 
+from resumable_core import Outcome
 from tests.cli import http
-from tests.cli.commands import PATIENCE, eventually, resumable, running
+from tests.cli.commands import PATIENCE, eventually, kept, resumable, running
 from tests.redis.server import free_port
 
 TOKEN = "a-token-that-is-long"
@@ -109,7 +110,10 @@ def test_a_tail_survives_the_restart_of_the_server(serve, tmp_path, store):
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_interrupt_ends_the_grace_without_a_traceback(tmp_path, first):
+    """What is unfinished is recorded as lost, although the server does not wait for that."""
+    file = tmp_path / "streams.db"
     options = ["serve", "--port", str(free_port()), "--grace", "600"]
+    options += ["--backend", f"sqlite:///{file}"]
     url = f"http://127.0.0.1:{options[2]}"
     with running(tmp_path, *options, errors=True) as server:
         ready(url)
@@ -123,6 +127,8 @@ def test_a_second_interrupt_ends_the_grace_without_a_traceback(tmp_path, first):
             server.interrupt(signal.SIGINT)
             assert server.wait() == 0
     assert server.printed.decode() == f"Serving streams at {url}/\n"
+    state = kept(("--sqlite", file))
+    assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")
 
 
 def test_a_demo_that_is_interrupted_twice_prints_no_traceback(tmp_path):

@@ -125,6 +125,27 @@ async def test_other_statuses_are_final(status):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Content-Length: 9\r\nConnection: close\r\n\r\nwhy",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\nwhy\r\nno chunk",
+        b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nwhy",
+        b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nwhy",
+    ],
+    ids=["cut off", "no HTTP", "damaged", "unknown"],
+)
+async def test_an_answer_that_is_refused_may_break_off(said):
+    """It is refused for its status, however much of what it says can be read."""
+    with (
+        raw_server(b"HTTP/1.1 404 Not Found\r\n" + said) as server,
+        pytest.raises(ResponseRefused, match="answered 404 Not Found") as caught,
+    ):
+        await everything(server.url)
+    assert caught.value.body in {b"", b"why"}
+    assert len(server.requests) == 1
+
+
 async def test_statuses_may_be_retried():
     limits = ReconnectLimits(retry=0.01, retry_statuses=frozenset({503}))
     busy = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n"

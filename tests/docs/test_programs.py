@@ -83,4 +83,4 @@ def test_the_sdk_of_a_provider_is_a_source(tmp_path):
 
 def test_the_tests_of_an_app_pass(tmp_path):
     directory = write("docs/howto/fastapi.md", tmp_path)
-    assert "2 passed" in run(directory, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "3 passed" in run(directory, "-m", "pytest", "-q", "-p", "no:cacheprovider")

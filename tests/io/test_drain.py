@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import create_task_group, current_time, sleep, to_thread
 
-from resumable_core import Outcome
+from resumable_core import Fenced, Outcome
 from resumable_io import MemoryBackend, Streams
 from resumable_io.asgi import drain_on_sigterm
 from tests.io.scripted import Script
@@ -64,6 +64,31 @@ async def test_what_hurry_leaves_unfinished_is_recorded_as_lost(hurried_at):
             start = current_time()
         assert current_time() - start == pytest.approx(hurried_at)
         state = await elsewhere.state("x")
+        assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("how", ["start", "produce"])
+async def test_hurry_does_not_wait_until_the_streams_are_left(how):
+    """A server that is in a hurry itself may cut that short."""
+    async with Streams(grace=100) as streams, create_task_group() as group:
+
+        async def produce():
+            async with streams.produce("x") as out:
+                await out.send("one")
+                await sleep(1.1)
+                with pytest.raises(Fenced, match="shut down"):
+                    await out.send("two")
+
+        if how == "start":
+            await streams.start("x", Script("one"))
+        else:
+            group.start_soon(produce)
+        await sleep(1)
+        streams.responses.drain()
+        streams.responses.hurry()
+        await sleep(0.2)
+        state = await streams.state("x")
         assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")
 
 

@@ -8,7 +8,7 @@ from anyio import create_task_group, current_time, fail_after, sleep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import Append, End, Gap, Outcome, ProducerLimits, State
+from resumable_core import Append, End, Fenced, Gap, Outcome, ProducerLimits, State
 from resumable_io import (
     BackendError,
     BackendFull,
@@ -156,6 +156,31 @@ async def test_who_produces_by_hand_is_told_of_an_outage():
                 await out.send("one")
                 await out.flush()
         backend.recover()
+
+
+@pytest.mark.parametrize("call", ["flush", "leave"])
+async def test_who_produces_by_hand_is_not_left_waiting_when_the_store_is_gone_at_the_end(call):
+    """Liveness: once the streams have been left, nobody is there to record anything."""
+    backend = FaultyBackend(MemoryBackend())
+    streams = Streams(backend, grace=0)
+    with fail_after(LEASE):
+        async with create_task_group() as group:
+
+            async def produce():
+                async with streams.produce("x") as out:
+                    await sleep(0.55)
+                    await out.send("one")
+                    if call == "flush":
+                        with pytest.raises(Fenced, match="shut down"):
+                            await out.flush()
+                    else:
+                        await sleep(1)
+
+            async with streams:
+                group.start_soon(produce)
+                await sleep(0.5)
+                backend.refuse("apply")
+                await sleep(0.1)
 
 
 @pytest.mark.parametrize("how", ["start", "start_or_resume", "produce"])

@@ -486,6 +486,26 @@ async def test_all_tasks_are_cancelled_one_by_one_as_a_runner_does_at_its_end(ca
     assert not caplog.records
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+async def test_who_produces_by_hand_may_lose_the_task_that_writes_before_it_begins():
+    """Liveness: a runner's end may come between a claim and the task that is begun for it."""
+    entered = []
+
+    async def serve():
+        async with Streams() as streams:
+            others = asyncio.all_tasks()
+            entered.append(await streams.produce("x").__aenter__())
+            (begun,) = asyncio.all_tasks() - others
+            begun.cancel()
+            await sleep_forever()
+
+    await asyncio.wait([asyncio.create_task(serve())])
+    with fail_after(10):
+        await entered[0].__aexit__(None, None, None)
+    gc.collect()  # while what asyncio says of a coroutine that never began is ignored
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=["interrupt", "exit"])
 async def test_what_ends_the_program_is_no_fault_of_a_source(error):
     assert await is_fault(error) is False

@@ -28,6 +28,7 @@ It needs the extra `cli`: `pip install "resumable-io[cli]"`.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -51,9 +52,16 @@ def main() -> None:
     try:
         app()
     except OutputError as error:  # outside of what `run` runs
-        close_stdout()
-        complain(str(error))
-        sys.exit(EXIT_STREAM)
+        said = str(error)
+    except OSError as error:  # by what prints without us, as the help is
+        if error.errno != errno.ENOSPC:
+            raise
+        said = f"the output cannot be written: {error.strerror}"
+    else:
+        return
+    close_stdout()
+    complain(said)
+    sys.exit(EXIT_STREAM)
 
 
 def _command() -> typer.Typer:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Protocol
 
-from anyio import get_cancelled_exc_class
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from resumable_io import Event, StreamNotFound, Streams
-from resumable_io.asgi import drain_on_sigterm
 from resumable_io.cli._answers import Answers, Turn
 from resumable_io.cli._lobby import lobby_routes
 from resumable_io.cli._plugs import PluggedResponse, Plugs
+from resumable_io.cli._serving import lifespan_of
 from resumable_io.starlette import exception_handlers
 
 if TYPE_CHECKING:
@@ -160,15 +158,6 @@ def demo_app(
     Without `streams`, everything is kept in memory.
     """
     service = Streams(grace=GRACE) if streams is None else streams
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        del app
-        with suppress(get_cancelled_exc_class()):  # by a second Ctrl-C: that is no news for the log
-            async with service:
-                with drain_on_sigterm(service):
-                    yield
-
     return Starlette(
         routes=[
             Route("/", _chat_page),
@@ -179,7 +168,7 @@ def demo_app(
         ],
         exception_handlers=exception_handlers,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))],
-        lifespan=lifespan,
+        lifespan=lifespan_of(service),
     )
 
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, NoReturn, cast
 
 import anyio
@@ -46,10 +47,11 @@ def fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
 
 
 def complain(message: str) -> None:
-    """Write one line to stderr."""
+    """Write one line to stderr, if it takes one: the exit code tells the same."""
     console = Console(stderr=True)
     line = f"resumable: {printable(message)}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run(command: Callable[[], Awaitable[int]], *, debug: bool) -> NoReturn:

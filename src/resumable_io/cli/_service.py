@@ -17,10 +17,9 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from anyio import get_cancelled_exc_class
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -32,9 +31,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from resumable_core import Fenced, InvalidMessage, StreamExists, StreamNotFound
 from resumable_io import SourceError, Streams
-from resumable_io.asgi import drain_on_sigterm
 from resumable_io.cli._channel_routes import channel_routes
 from resumable_io.cli._input import Cut, pieces
+from resumable_io.cli._serving import lifespan_of
 from resumable_io.cli._store import described
 from resumable_io.starlette import EventStreamResponse, TextStreamResponse, exception_handlers
 
@@ -178,15 +177,6 @@ def guarded_app(
 
     Its lifespan runs the streams, and around them what they are `using`.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        del app
-        with suppress(get_cancelled_exc_class()):  # by a second Ctrl-C: that is no news for the log
-            async with using or nullcontext(), streams:
-                with drain_on_sigterm(streams):
-                    yield
-
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))]
     if tokens:
         middleware.append(Middleware(BearerTokens, tokens=tokens, health=health))
@@ -194,5 +184,5 @@ def guarded_app(
         routes=routes,
         exception_handlers=exception_handlers,
         middleware=middleware,
-        lifespan=lifespan,
+        lifespan=lifespan_of(streams, using),
     )

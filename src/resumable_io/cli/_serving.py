@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 import uvicorn
 from anyio import get_cancelled_exc_class
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from resumable_io import Streams
 from resumable_io.abc import Backend
-from resumable_io.asgi import ResponseCut
+from resumable_io.asgi import ResponseCut, drain_on_sigterm
 from resumable_io.cli._exits import fail
 from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._store import write
@@ -48,6 +50,23 @@ def run_server(
         )
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def lifespan_of(
+    streams: Streams, using: contextlib.AbstractAsyncContextManager[object] | None = None
+) -> Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]:
+    """Return a lifespan that runs the streams, and around them what they are `using`."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        del app
+        # By a second Ctrl-C: that is no news for the log.
+        with contextlib.suppress(get_cancelled_exc_class()):
+            async with using or contextlib.nullcontext(), streams:
+                with drain_on_sigterm(streams):
+                    yield
+
+    return lifespan
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -24,6 +24,7 @@ from resumable_io.cli._listening import allowed_hosts, listen, url_of
 from resumable_io.cli._progress import Progress, printable
 from resumable_io.cli._providers import RecordingError
 from resumable_io.cli._serving import reach
+from resumable_io.cli._store import write
 
 __all__ = ["demo", "demo_app"]
 
@@ -62,6 +63,7 @@ def demo(
 ) -> None:
     """Serve a chat page whose answers survive reloads, cut connections and second tabs."""
     answers = _answers(replay, upstream, model, rate)
+    write("")  # which tells when nothing can be printed
     streams = None if redis is None else _shared(redis)
     console = Console()
     with contextlib.closing(listen(host, port)) as listener:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from json import dumps
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Self, cast
 
 import typer
 from anyio import create_task_group, open_signal_receiver
@@ -74,6 +74,8 @@ def publish(
     """Make standard input a stream; Ctrl-C stops it, and a signal to end makes it fail."""
     if lines + chunks + jsonl > 1:
         fail("choose one of --lines, --chunks and --jsonl")
+    if cast("object", sys.stdin) is None:
+        fail("the input cannot be read: stdin is closed", EXIT_STREAM)
     cut = Cut.LINES if lines else Cut.JSONL if jsonl else Cut.CHUNKS
     store = store_of(redis, sqlite, prefix)
 

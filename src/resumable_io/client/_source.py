@@ -365,13 +365,13 @@ def _refusal(response: Any) -> ResponseRefused:
 
 
 async def _complaint(response: Any) -> bytes:
-    """Return the beginning of what the server says, if it says it soon."""
+    """Return the beginning of what the server says: what of it comes soon, and can be read."""
     said = b""
     decode = decoder_of(response.headers.get("content-encoding", ""))
     if decode is None:
         return said
     chunks = response.aiter_raw()
-    with move_on_after(COMPLAINT_SECONDS):
+    with move_on_after(COMPLAINT_SECONDS), suppress(Exception):
         while len(said) < COMPLAINT and (chunk := await anext(chunks, None)) is not None:
             for slice_ in decode(chunk):
                 said += slice_[: COMPLAINT - len(said)]

@@ -111,7 +111,7 @@ class Writer:
     def close(self) -> None:
         """Close the file when the turn under way has ended.
 
-        Whoever has waited for that turn may have been cancelled, as all tasks are at a runner's end.
+        Whoever waited for that turn may have been cancelled, as all tasks are at a runner's end.
         """
         with self._turns, errors_of(self._path):
             self._db.close()

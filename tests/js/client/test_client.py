@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import secrets
+import socket
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -186,6 +187,24 @@ def test_nobody_there(node, server):
     with serving("uvicorn", APP) as other:
         url = f"http://127.0.0.1:{other.port}/answers/one"
     seen = node(CLIENT, "read", url, {"retries": 0})
+    assert seen["close"]["reason"] == "unreachable"
+
+
+def test_a_connection_that_is_silent(node, answer):
+    """Nothing waits for ever: a line that died without a word is left, and the place is kept."""
+    url, requests = answer
+    seen = node(CLIENT, "read", f"{url}?kind=endless", {"idle": 1_000, "retries": 2})
+    assert data(seen) == ["some"]
+    assert {each["reason"] for each in seen["reconnecting"]} == {"network"}
+    assert seen["close"]["reason"] == "unreachable"
+    assert requests()[-1][1] == seen["received"][-1][0]
+
+
+def test_a_server_that_takes_the_request_and_says_nothing(node):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        seen = node(CLIENT, "read", url, {"idle": 200, "retries": 1})
+    assert [each["reason"] for each in seen["reconnecting"]] == ["network"]
     assert seen["close"]["reason"] == "unreachable"
 
 

@@ -60,7 +60,7 @@ def _handle_signals(streams: Streams, *, chained: bool) -> Event:
     heard: list[int] = []
 
     def drain() -> None:
-        streams.responses.drain()
+        streams.shutdown.begin()
         told.set()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -68,7 +68,7 @@ def _handle_signals(streams: Streams, *, chained: bool) -> Event:
         impatience = heard[1:].count(signal.SIGINT)
         # A handler may run between any two instructions, so the event loop is entered as from
         # another thread, which is safe on every loop.
-        act = streams.responses.hurry if impatience else drain
+        act = streams.shutdown.hurry if impatience else drain
         enter = partial(from_thread.run_sync, act, token=token)
         threading.Thread(target=enter, name="drain", daemon=True).start()
         before = previous[signal.Signals(number)] if chained else None
@@ -84,5 +84,5 @@ def _handle_signals(streams: Streams, *, chained: bool) -> Event:
                 signal.signal(number, before)
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    streams.responses.at_end.callback(restore)
+    streams.shutdown.at_end.callback(restore)
     return told

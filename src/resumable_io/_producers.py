@@ -11,25 +11,25 @@ from resumable_core import StreamError
 
 from ._followers import Followers, StreamsClosed
 from ._producer import ProducerDriver
-from ._responses import Responses
+from ._shutdown import Shutdown
 from ._sources import Source
 
 
 class Producers:
     """Hold the producers that run, and those whose claim is under way.
 
-    `threads` is for sources that may block; `responses` know when there is hurry.
+    `threads` is for sources that may block; `shutdown` knows when there is hurry.
     """
 
     def __init__(
         self,
         followers: Followers,
-        responses: Responses,
+        shutdown: Shutdown,
         tasks: TaskGroup,
         threads: CapacityLimiter,
     ) -> None:
         self._followers = followers
-        self._responses = responses
+        self._shutdown = shutdown
         self._tasks = tasks
         self._threads = threads
         self._claiming: dict[ProducerDriver, CancelScope] = {}
@@ -84,7 +84,7 @@ class Producers:
 
     async def _run(self, driver: ProducerDriver, source: Source | None) -> None:
         try:
-            with self._responses.grace(math.inf):
+            with self._shutdown.grace(math.inf):
                 await driver.run(source, self._threads)
         finally:
             self._running.discard(driver)

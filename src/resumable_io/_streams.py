@@ -44,12 +44,13 @@ from resumable_core import (
 from ._backends import open_backend
 from ._channels import CHANNEL_RETENTION, Channel, Channels
 from ._followers import Followers, StreamsClosed
+from ._frames import SharedFrames
 from ._positions import PositionLike, to_position
 from ._producer import ProducerDriver
 from ._producers import Producers
 from ._production import Production
-from ._responses import Responses
 from ._shelter import sheltered
+from ._shutdown import Shutdown
 from ._sources import Encoder, Source, check_source, close, encode_json
 from ._subscription import RecordIterator, Subscription
 from .abc import Backend
@@ -114,8 +115,10 @@ class Streams:
         check_seconds("lease", lease)
         check_seconds("check_interval", check_interval)
         check_seconds("grace", grace, zero=True)
-        self.responses: Responses = Responses()
-        """What transports share."""
+        self.shutdown: Shutdown = Shutdown()
+        """What ends the responses of transports, and counts them."""
+        self.frames: SharedFrames = SharedFrames()
+        """What transports have framed lately."""
         self._given = backend
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
         self._retention = Retention() if retention is None else retention
@@ -145,12 +148,12 @@ class Streams:
         if self._stack is not None:
             raise RuntimeError("these Streams are entered already: leave them before")
         if self._left:
-            self._left, self.responses = False, Responses()
+            self._left, self.shutdown = False, Shutdown()
             self._threads = CapacityLimiter(WORKER_THREADS)  # which belongs to an event loop
             if isinstance(self._given, str):
                 self._backend = open_backend(self._given)
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.responses.at_end)
+            stack.enter_context(self.shutdown.at_end)
             await stack.enter_async_context(sheltered(self._backend))
             self._tasks = await stack.enter_async_context(create_task_group())
             if not self._backend.may_forget:
@@ -161,7 +164,7 @@ class Streams:
                 outage=self._limits.outage + self._lease,
             )
             self._followers = Followers(self._backend, limits, self._tasks)
-            self._producers = Producers(self._followers, self.responses, self._tasks, self._threads)
+            self._producers = Producers(self._followers, self.shutdown, self._tasks, self._threads)
             self._channels = Channels(self._followers, self._tasks, self._encode)
             self._stack = stack.pop_all()
         return self
@@ -177,7 +180,7 @@ class Streams:
         Left with an exception, or cancelled, it gives producers no grace.
         """
         stack = self._open()
-        self.responses.draining = True
+        self.shutdown.begun = True
         try:
             if exc_type is None:
                 await self.drain()
@@ -357,8 +360,8 @@ class Streams:
             producers=len(self._producers),
             followers=len(self._followers),
             subscriptions=self._followers.subscriptions,
-            responses=len(self.responses),
-            draining=self.responses.draining,
+            responses=self.shutdown.responses,
+            draining=self.shutdown.begun,
         )
 
     # Shutting down
@@ -366,8 +369,8 @@ class Streams:
     async def drain(self) -> None:
         """End open HTTP responses, then wait until producers have finished or `grace` is over."""
         self._open()
-        self.responses.drain()
-        with self.responses.grace(self._grace):
+        self.shutdown.begin()
+        with self.shutdown.grace(self._grace):
             await self._producers.finished()
 
     async def discard(self, source: Source) -> None:
@@ -390,7 +393,7 @@ class Streams:
         replaces: str | None,
     ) -> ProducerDriver:
         self._open()
-        if self.responses.draining:
+        if self.shutdown.begun:
             raise StreamsClosed("this process is draining: start the stream in another one")
         check_stream_id(stream_id)
         if metadata is not None:

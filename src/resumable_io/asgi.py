@@ -208,7 +208,7 @@ class StreamResponse:
             raise StreamNotFound("no such stream")
 
     def _check_open(self) -> None:
-        if self._streams.responses.draining:
+        if self._streams.shutdown.begun:
             raise StreamsClosed("this process is about to stop: ask again")
 
     async def _subscribe(self, scope: Scope) -> Subscription:
@@ -247,7 +247,7 @@ class StreamResponse:
         heartbeat = partial(self.heartbeat, subscription)
         left = False
         async with create_task_group() as tasks:
-            with self._streams.responses.responding(tasks.cancel_scope):
+            with self._streams.shutdown.responding(tasks.cancel_scope):
                 # In a task of its own: to wake that is not to wake all that has called this.
                 tasks.start_soon(self._send_records, subscription, body, tasks.cancel_scope)
                 tasks.start_soon(body.keep_watch, heartbeat, self._heartbeat)
@@ -270,7 +270,7 @@ class StreamResponse:
         self, subscription: Subscription, body: Body, response: CancelScope
     ) -> None:
         """Send records until there is a reason to stop, and have the response end."""
-        frame, framing = self._streams.responses.framed, self.framing
+        frame, framing = self._streams.frames.framed, self.framing
         with body.patience:
             await body.start(self.raw_response_headers())
             await body.send(self.prelude(subscription))

@@ -167,7 +167,7 @@ async def test_draining_never_looks_like_the_end(response_class):
             response = response_class(streams, "a", ui_message(endless()))
             tasks.start_soon(client.get, response)
             await wait_all_tasks_blocked()
-            streams.responses.drain()
+            streams.shutdown.begin()
         assert text_of(chunks_of(client)[0]) == "some"
         assert (client.cut, client.complete) == (True, False)
         assert (await Client().get(response_class(streams, "a"))).status == 503

@@ -467,7 +467,7 @@ async def test_nothing_begins_while_the_process_drains(response_class, source):
     """503: ask again, and get another process."""
     async with hasty() as streams:
         await data_of(await streams.start("x", WHOLE))
-        streams.responses.drain()
+        streams.shutdown.begin()
         unused = Closable() if source else None
         client = await get(response_class(streams, "x", unused))
         assert_refused(client, 503)
@@ -485,9 +485,9 @@ async def test_nothing_begins_when_draining_began_meanwhile(response_class):
             group.start_soon(client.get, response_class(streams, "x"))
             await checkpoint()
             assert client.status is None
-            streams.responses.drain()
+            streams.shutdown.begin()
         assert_refused(client, 503)
-        assert len(streams.responses) == 0
+        assert streams.shutdown.responses == 0
 
 
 @of_both
@@ -502,7 +502,7 @@ async def test_a_store_that_does_not_answer_is_not_the_clients_fault(response_cl
 async def test_streams_that_were_left_are_unavailable(response_class):
     async with hasty() as streams:
         pass
-    streams.responses.draining = False
+    streams.shutdown.begun = False
     assert_refused(await get(response_class(streams, "x")), 503)
 
 
@@ -569,7 +569,7 @@ async def test_head_is_refused_as_get_is(response_class):
             source = Closable()
             client = await get(response_class(streams, stream_id, source), method="HEAD")
             assert (client.status, source.closed) == (400, 1)
-        streams.responses.drain()
+        streams.shutdown.begin()
         source = Closable()
         client = await get(response_class(streams, "x", source), method="HEAD")
         assert (client.status, source.used, source.closed) == (503, 0, 1)
@@ -781,7 +781,7 @@ async def test_draining_ends_an_event_stream_cleanly(response_class):
         for client in clients:
             await client.seen(1)
         await wait_all_tasks_blocked()
-        streams.responses.drain()
+        streams.shutdown.begin()
         await until(lambda: all(client.complete for client in clients))
         assert streams.statistics().responses == 0
         retries = Counter()
@@ -802,7 +802,7 @@ async def test_draining_ends_a_response_that_has_hardly_begun(response_class):
         client = Client()
 
         async def receive():
-            streams.responses.drain()
+            streams.shutdown.begin()
             await sleep_forever()
 
         client.receive = receive
@@ -818,7 +818,7 @@ async def test_draining_cuts_text_off(response_class):
         group.start_soon(client.get, response_class(streams, "x", Script("one")))
         await until(lambda: client.body)
         await wait_all_tasks_blocked()
-        streams.responses.drain()
+        streams.shutdown.begin()
         await until(lambda: client.cut)
         assert (client.text, client.complete) == ("one", False)
 
@@ -834,7 +834,7 @@ async def test_draining_in_the_middle_of_a_piece_cuts_it_off(response_class):
         client.reads = False
         script.put("two")
         await sleep(1)
-        streams.responses.drain()
+        streams.shutdown.begin()
         await sleep(1)
         assert client.cut
         assert not client.complete
@@ -1087,14 +1087,14 @@ async def test_what_is_framed_is_remembered_for_a_while_only():
     """Law 8: and each framing has its own."""
     sse, text = SSEFraming(), TextFraming()
     async with hasty() as streams:
-        responses = streams.responses
+        frames = streams.frames
         records = tuple(await records_of(await streams.start("x", WHOLE)))
-        assert responses.framed(sse, records) is responses.framed(sse, records)
-        assert responses.framed(text, records).body == b"onetwothree"
-        assert responses.framed(sse, records).body.endswith(b"\n\n")
+        assert frames.framed(sse, records) is frames.framed(sse, records)
+        assert frames.framed(text, records).body == b"onetwothree"
+        assert frames.framed(sse, records).body.endswith(b"\n\n")
         for _ in range(1000):
-            responses.framed(sse, (*records,))
-        assert len(responses._frames) <= 64
+            frames.framed(sse, (*records,))
+        assert len(frames._frames) <= 64
 
 
 # Starlette
@@ -1153,7 +1153,7 @@ async def test_starlette_turns_errors_into_statuses():
                 case "bad id":
                     await streams.state("")
                 case "drain":
-                    streams.responses.drain()
+                    streams.shutdown.begin()
                     await streams.start("y", WHOLE)
             pytest.fail("nothing was raised")
 
@@ -1200,7 +1200,7 @@ async def test_a_stream_goes_on_across_processes():
                 script.put(f"{number}")
                 await client.seen(1)
                 await wait_all_tasks_blocked()
-                streams.responses.drain()
+                streams.shutdown.begin()
                 await until(lambda client=client: client.complete)
                 got += client.data
                 last_id = client.events[-1].last_event_id
@@ -1219,7 +1219,7 @@ async def test_an_event_source_is_told_to_come_again(response_class, cause):
     async with hasty(backend) as streams:
         unused = Closable()
         if cause == "drain":
-            streams.responses.drain()
+            streams.shutdown.begin()
         else:
             backend.refuse("read")
         client = await get(response_class(streams, "x", unused), accept="text/event-stream")

@@ -510,7 +510,7 @@ async def test_draining_sends_subscribers_to_another_process():
         client = await hold(group, endpoint, **ann)
         await client.seen(1)
         await wait_all_tasks_blocked()
-        streams.responses.drain()
+        streams.shutdown.begin()
         await until(lambda: client.complete)
         assert b"retry: " in client.body.split(f"id: {id}\n".encode())[-1]
         refused = await get(endpoint, **ann)

@@ -54,7 +54,7 @@ async def test_what_hurry_leaves_unfinished_is_recorded_as_lost(hurried_at):
 
         async def get_impatient(streams):
             await sleep(hurried_at)
-            streams.responses.hurry()
+            streams.shutdown.hurry()
 
         async with Streams(backend, grace=100) as streams:
             await streams.start("x", Script("one"))
@@ -85,8 +85,8 @@ async def test_hurry_does_not_wait_until_the_streams_are_left(how):
         else:
             group.start_soon(produce)
         await sleep(1)
-        streams.responses.drain()
-        streams.responses.hurry()
+        streams.shutdown.begin()
+        streams.shutdown.hurry()
         await sleep(0.2)
         state = await streams.state("x")
         assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")

@@ -597,7 +597,7 @@ async def not_needed(case):
                 start = functools.partial(streams.start_or_resume, on_lost="whatever")
                 yield functools.partial(refused, start, "x", ValueError)
             case "draining":
-                streams.responses.drain()
+                streams.shutdown.begin()
                 yield functools.partial(refused, streams.start, "x", StreamsClosed)
             case "no store":
                 backend.refuse("apply", "read")

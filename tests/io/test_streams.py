@@ -1121,7 +1121,7 @@ def test_streams_can_be_entered_again(anyio_backend, url, tmp_path):
     async def leave():
         async with streams:
             assert (await anext(await streams.start("x", source))).data == "half"
-            streams.responses.drain()
+            streams.shutdown.begin()
         with pytest.raises(StreamsClosed):
             await streams.state("x")
 

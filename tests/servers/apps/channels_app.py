@@ -63,4 +63,4 @@ async def fill(channel: str, count: int, size: int) -> None:
 
 @app.get("/debug")
 async def debug() -> dict[str, object]:
-    return {"responses": len(streams.responses)}
+    return {"responses": streams.shutdown.responses}

@@ -23,7 +23,7 @@ def on_tick(at: float, period: float) -> float:
     round trips: they cost more than what is asked.
     """
     tick = period / TICKS
-    return math.floor(at / tick) * tick
+    return min(at, math.floor(at / tick) * tick)  # a product of floats may be rounded up
 
 
 class Lane:

@@ -32,12 +32,12 @@ from typing import Final, TypeAlias, assert_never
 from ._errors import BackendError
 from ._frozen import frozen
 from ._ids import EventId
-from ._lane import on_tick
 from ._lifecycle import State
 from ._limits import FollowerLimits
 from ._log import PAGE_EVENTS, TOP, Batch, Page
 from ._records import Event, byte_length
 from ._sentinel import ABSENT, Sentinel
+from ._ticks import on_tick
 
 FIRST_RETRY: Final = 0.1
 LONGEST_RETRY: Final = 5.0

@@ -12,20 +12,6 @@ LONGEST_RETRY: Final = 2.0
 """Seconds before the first repeat, and at most; doubled each time, with jitter."""
 
 
-TICKS: Final = 100
-"""Moments in a period at which what is done once in it may be due."""
-
-
-def on_tick(at: float, period: float) -> float:
-    """Return the last tick up to `at`.
-
-    What is done regularly for many streams then falls together, so that it goes to the store in few
-    round trips: they cost more than what is asked.
-    """
-    tick = period / TICKS
-    return min(at, math.floor(at / tick) * tick)  # a product of floats may be rounded up
-
-
 class Lane:
     """Keep what is known of a lane. Times are seconds of the caller's own clock."""
 

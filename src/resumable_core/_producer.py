@@ -36,13 +36,14 @@ from ._errors import (
     StreamNotFound,
 )
 from ._ids import EventId
-from ._lane import Lane, on_tick
+from ._lane import Lane
 from ._lifecycle import State
 from ._limits import ProducerLimits
 from ._lineage import Lineage
 from ._records import Event, Message, Outcome
 from ._run import Run
 from ._sentinel import ABSENT, Sentinel
+from ._ticks import on_tick
 
 RENEWALS_PER_LEASE: Final = 3
 """Two renewals may be lost before a lease runs out."""
@@ -147,6 +148,10 @@ class Producer:
         """
         if self.outcome is None:
             self.outcome, self.reason = outcome, reason
+
+    def shut_down(self) -> None:
+        """Say that the source will not go on here, whether or not it has ended."""
+        self.end(Outcome.LOST, "the producer was shut down")
 
     def hurry(self) -> None:
         """Say that somebody waits for what was offered: nothing more is gathered to it."""
@@ -268,6 +273,7 @@ class Producer:
 
     def left(self) -> None:
         """Take that nobody carries out commands any more, whatever is recorded by now."""
+        self.shut_down()
         self.phase = Phase.CLOSED
 
     # The rules

@@ -326,7 +326,7 @@ class ProducerDriver:
     async def _release(self) -> None:
         """Record what the stream ended with, or that it was left alone, if there is still time."""
         with CancelScope(deadline=current_time() + CLEANUP_SECONDS, shield=True):
-            self._machine.end(Outcome.LOST, "the producer was shut down")
+            self._machine.shut_down()
             try:
                 while self._machine.phase is Phase.PRODUCING:
                     await self._write_once()

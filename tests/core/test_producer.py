@@ -35,9 +35,10 @@ from resumable_core import (
     StreamNotFound,
     Takeover,
 )
-from resumable_core._lane import TICKS, Lane, on_tick
+from resumable_core._lane import Lane
 from resumable_core._producer import GATHER
 from resumable_core._run import Run
+from resumable_core._ticks import TICKS, on_tick
 from resumable_core.testing.machines.producer import ProducerMachine, messages
 from resumable_core.testing.worlds.producer import (
     CLAIM,
@@ -135,7 +136,7 @@ def test_a_producer_that_nobody_drives_any_more_is_closed():
     """It has recorded no end: that is for others to find out."""
     producer = producing(*text(1)).producer
     producer.left()
-    assert (producer.phase, producer.error) == (Phase.CLOSED, None)
+    assert (producer.phase, producer.outcome, producer.error) == (Phase.CLOSED, Outcome.LOST, None)
     assert not producer.source_wanted
     assert producer.next_write(inf) is None
 

@@ -502,6 +502,8 @@ async def test_who_produces_by_hand_may_lose_the_task_that_writes_before_it_begi
 
     await asyncio.wait([asyncio.create_task(serve())])
     with fail_after(10):
+        with pytest.raises(Fenced, match="lost: the producer was shut down"):
+            await entered[0].send("one")
         await entered[0].__aexit__(None, None, None)
     gc.collect()  # while what asyncio says of a coroutine that never began is ignored
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from anyio import current_time, fail_after, sleep
+from redis.exceptions import ResponseError
 
 from resumable_core import BackendError, BackendUnavailable, Outcome
 from resumable_io.redis._keys import keys_of
@@ -40,6 +41,9 @@ def busy(server):
     server.run("CONFIG", "SET", "lua-time-limit", 20)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"EVAL 'while true do end' 0\r\n")
+        with pytest.raises(ResponseError, match="BUSY"):
+            while True:  # until the script runs
+                server.run("PING")
         yield
         server.run("SCRIPT", "KILL")
 

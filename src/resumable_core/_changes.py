@@ -123,10 +123,13 @@ class Finish:
 class Stop:
     """End the stream from anywhere; the producer learns of it. Nothing happens to an ended one.
 
-    Raises `InvalidInput` when the reason is no text, or over 4,096 bytes of UTF-8.
+    With an `epoch`, only the stream that this claim has started or taken over: one that has been
+    started in its place goes on. Raises `InvalidInput` when the reason is no text, or over 4,096
+    bytes of UTF-8.
     """
 
     reason: str | None = None
+    epoch: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a reason that could not be shown."""

@@ -160,8 +160,10 @@ def transition(sentinel: Sentinel, change: Change, now: float) -> Sentinel:
             if sentinel.last_seq < change.last_seq:
                 return sentinel
             return _ended_as(sentinel, target, change.error, now)
-        case Stop():
-            return _ended_as(sentinel, target, change.reason, now)
+        case Stop(reason, epoch):
+            if epoch is not None and not sentinel.lineage.knows(epoch):
+                return sentinel
+            return _ended_as(sentinel, target, reason, now)
         case Observe():
             if _lease_is_over(sentinel, change.connected_for, now):
                 return _ended_as(sentinel, target, _LEASE_ERROR, now)

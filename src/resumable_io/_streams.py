@@ -321,15 +321,19 @@ class Streams:
         page = await self._followers.read(stream_id, TOP)
         return page.sentinel if page.sentinel.known else None
 
-    async def stop(self, stream_id: str, reason: str | None = None) -> Sentinel:
+    async def stop(
+        self, stream_id: str, reason: str | None = None, *, epoch: str | None = None
+    ) -> Sentinel:
         """End a stream as stopped, wherever it is produced; its source is cancelled.
 
-        `reason` is shown to consumers: text of at most 4,096 bytes of UTF-8. Returns the state; a
-        stream that has ended stays as it is. Raises `StreamNotFound` and `InvalidInput`.
+        `reason` is shown to consumers: text of at most 4,096 bytes of UTF-8. Where ids are used
+        again, `epoch` (of the state, or of an event's id) says which stream is meant: one that has
+        been started in its place goes on. Returns the state; a stream that has ended stays as it
+        is. Raises `StreamNotFound` and `InvalidInput`.
         """
         self._open()
         check_stream_id(stream_id)
-        return await self._backend.apply(stream_id, Stop(reason))
+        return await self._backend.apply(stream_id, Stop(reason, epoch))
 
     async def delete(self, stream_id: str) -> None:
         """Remove a stream at once; if it is being produced, its source is cancelled.

@@ -130,7 +130,7 @@ async def start_answer(
     try:
         state = await streams.state(chat_id)
         if state is not None and state.outcome is None:
-            state = await streams.stop(chat_id, SUPERSEDED)
+            state = await streams.stop(chat_id, SUPERSEDED, epoch=state.epoch)
     except BaseException:
         await streams.discard(source)
         raise

@@ -5,8 +5,8 @@ import json
 import pytest
 from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
 
-from resumable_core import InvalidPosition, Outcome, Retention
-from resumable_io import SourceError, StreamExists, Streams, ai_sdk, starlette
+from resumable_core import Claim, InvalidPosition, Outcome, Retention, Stop
+from resumable_io import MemoryBackend, SourceError, StreamExists, Streams, ai_sdk, starlette
 from resumable_io.ai_sdk import Reasoning, data, start_answer, start_index, ui_message
 from tests.io.test_asgi import Client, hasty
 from tests.io.test_sources import Closable
@@ -204,24 +204,33 @@ async def test_an_answer_that_still_goes_on_is_stopped_by_the_next():
         await cancelled.wait()
 
 
-async def test_two_answers_at_once_are_one():
-    """Law 4: whoever comes second is refused, and its source is closed."""
-    sources = [Closable(), Closable()]
-    refused = []
+@pytest.mark.parametrize("overtaken", [Stop, Claim])
+async def test_two_answers_at_once_are_one(overtaken):
+    """Law 4: whoever comes second is refused, its source is closed, and the first's goes on."""
 
-    async def start(source):
-        try:
+    class Racing(MemoryBackend):
+        meanwhile = None
+
+        async def apply(self, stream_id, change):
+            if self.meanwhile is not None and isinstance(change, overtaken):
+                somebody_else, self.meanwhile = self.meanwhile, None
+                await somebody_else()
+            return await super().apply(stream_id, change)
+
+    async def endless():
+        yield await sleep_forever()
+
+    async def somebody_else():
+        await start_answer(streams, "chat", endless)
+
+    backend, source = Racing(), Closable()
+    async with hasty(backend) as streams:
+        await start_answer(streams, "chat", endless)
+        backend.meanwhile = somebody_else
+        with pytest.raises(StreamExists):
             await start_answer(streams, "chat", source)
-        except StreamExists:
-            refused.append(source)
-
-    async with hasty() as streams:
-        await start_answer(streams, "chat", ["before"])
-        async with create_task_group() as tasks:
-            for source in sources:
-                tasks.start_soon(start, source)
-    (source,) = refused
-    assert source.closed
+        assert (source.used, source.closed) == (0, 1)
+        assert (await streams.state("chat")).outcome is None
 
 
 async def test_an_answer_that_cannot_be_started_closes_its_source():

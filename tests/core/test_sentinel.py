@@ -319,6 +319,16 @@ def test_a_claim_finds_no_stream_where_the_record_has_expired(state):
     assert (after.state, after.epoch, after.last_seq) == (State.ACTIVE, "b", 0)
 
 
+def test_a_stop_that_names_an_epoch_leaves_what_has_taken_its_place():
+    """Law 4: it ends the stream that was meant, also when that one was taken over since."""
+    lost = STREAMS[State.LOST]
+    anew = transition(lost, Claim("b", LEASE, on_lost=Takeover.RESTART), 2.0)
+    assert transition(anew, Stop(epoch="a"), 3.0) is anew
+    taken_over = transition(lost, Claim("b", LEASE, on_lost=Takeover.CONTINUE), 2.0)
+    for epoch in ("a", "b", None):
+        assert transition(taken_over, Stop(epoch=epoch), 3.0).state is State.STOPPED
+
+
 # Claims
 
 

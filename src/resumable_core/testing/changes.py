@@ -73,6 +73,8 @@ class Plan:
                 return Renew(epoch)
             case Delete(str()):
                 return Delete(epoch)
+            case Stop(reason, str()):
+                return Stop(reason, epoch)
             case change:
                 return change
 
@@ -111,7 +113,8 @@ def plans() -> st.SearchStrategy[Plan]:
     )
     outcomes = st.sampled_from([Outcome.DONE, Outcome.FAILED, Outcome.LOST])
     others = st.sampled_from([Renew(""), Expire(), Delete(), Delete("")])
-    looks = st.builds(Stop, st.none() | texts()) | st.builds(Observe, connected_for)
+    stops = st.builds(Stop, st.none() | texts(), st.sampled_from([None, None, ""]))
+    looks = stops | st.builds(Observe, connected_for)
     finishes = st.builds(Finish, st.just(""), outcomes, st.just(0), notices())
     every = st.one_of(appends, appends, claims, claims, recovers, finishes, looks, others)
     return st.builds(

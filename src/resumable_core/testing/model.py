@@ -97,10 +97,11 @@ class Model:
             case Observe(seconds):
                 dead = self.state == "active" and now >= self.lease_until and seconds >= self.lease
                 return self.ended("lost", now) if dead else self
-            case Stop():
+            case Stop(_, epoch):
                 if not self.there:
                     raise StreamNotFound
-                return self.ended("stopped", now) if self.state == "active" else self
+                own = epoch in {None, *(each for each, _ in self.epochs)}
+                return self.ended("stopped", now) if self.state == "active" and own else self
             case Claim():
                 return self.after(Observe(change.connected_for), now).claimed(change, now)
             case Recover() if self.state == "absent":

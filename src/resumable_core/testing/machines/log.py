@@ -202,9 +202,10 @@ class LogMachine(RuleBasedStateMachine):
     def finish(self, outcome: Outcome, lack: int, error: str | None) -> None:
         self.do(Finish(self.model.epoch, outcome, self.model.last_seq + lack, error))
 
-    @rule(reason=st.none() | texts())
-    def stop(self, reason: str | None) -> None:
-        self.do(Stop(reason))
+    @rule(reason=st.none() | texts(), data=st.data())
+    def stop(self, reason: str | None, data: st.DataObject) -> None:
+        known = [None, "z", *(epoch for epoch, _ in self.model.epochs)]
+        self.do(Stop(reason, data.draw(st.sampled_from(known))))
 
     @rule(change=st.sampled_from([Delete(), Expire(), Observe(0.0), Observe()]))
     def touch(self, change: Change) -> None:

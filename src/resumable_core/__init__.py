@@ -29,6 +29,7 @@ The layout, in the order in which things depend on each other:
     _reconnect   a client's place in an event stream, over many connections
     _framing     how records become bytes for a client
     _rate        how often something may happen: token buckets
+    _watch       how long a store has been watched without a break
     ai_sdk       the UI message streams of Vercel's AI SDK: chunks, framing, resuming
     _transcript  text as JavaScript counts it
     _handshake   the producer's side of the protocol of vercel/resumable-stream
@@ -143,6 +144,7 @@ from ._sse import (
     encode_retry,
 )
 from ._transcript import Transcript, skip_units, utf16_units
+from ._watch import Watch
 
 __all__ = [
     "ABSENT",
@@ -251,6 +253,7 @@ __all__ = [
     "Transcript",
     "Unreadable",
     "Verdict",
+    "Watch",
     "WriteCommand",
     "channel_log_id",
     "check_count",

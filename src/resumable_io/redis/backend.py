@@ -8,8 +8,8 @@ remembered, so that an append takes one round trip.
 
 from __future__ import annotations
 
-import math
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -40,6 +40,7 @@ from resumable_core import (
     Sentinel,
     State,
     StreamError,
+    Watch,
     decide,
     transition,
 )
@@ -67,9 +68,6 @@ HINT: Final = (
     "is the address right, do both sides use TLS (rediss://) or neither, may this user publish, "
     "and are there no more clients than `maxclients`?"
 )
-
-LATE: Final = 1.0
-"""Seconds by which the clock of Redis may jump without anybody taking note."""
 
 
 class RedisBackend(Backend):
@@ -108,8 +106,7 @@ class RedisBackend(Backend):
         self._timeout = timeout
         self._min_replicas = min_replicas
         self._known: dict[str, Stored] = {}
-        self._answering_late_until = -math.inf
-        self._clocks: dict[Hashable, float] = {}  # by how much each server's is ahead of ours
+        self._watches: defaultdict[Hashable, Watch] = defaultdict(Watch)  # of each server
         self._stack: AsyncExitStack
         self._driver: Driver
         self._appends: Lanes
@@ -212,18 +209,19 @@ class RedisBackend(Backend):
 
     @property
     def connected_since(self) -> float:
-        """Return since when Redis answers in time; see `Backend.connected_since`.
+        """Return since when all of Redis is watched; see `Backend.connected_since`.
 
-        Whether the server of one stream does is looked at with each change.
+        Whether the server of one stream answers is looked at with each change.
         """
-        return max(self._feed.connected_since, self._answering_late_until)
+        watches = (watch.since for watch in self._watches.values())
+        return max((self._feed.connected_since, *watches))
 
     def _connected_for(self, keys: Keys) -> float:
         """Return for how many seconds the server of a stream has been watched without a break."""
         listening_since = self._feed.listening_since(keys.state)
         answering_since = self._others.answering_since(keys.sentinel)
-        since = max(listening_since, answering_since, self._answering_late_until)
-        return current_time() - since
+        watched_since = self._watches[self._driver.shard_of(keys.sentinel)].since
+        return current_time() - max(listening_since, answering_since, watched_since)
 
     async def apply(self, stream_id: str, change: Change) -> Sentinel:
         """Carry out one change and return the sentinel after it; see `Backend.apply`."""
@@ -320,16 +318,11 @@ class RedisBackend(Backend):
         return self._answered(keys, stored(keys, reply[:7]), asked)
 
     def _answered(self, keys: Keys, known: Stored, asked: float) -> Stored:
-        """Note when an answer came late: Redis, too, may have been late for its producers.
-
-        And when its clock has jumped forward, or ours stood still: to it, their time has run out.
-        """
-        shard = self._driver.shard_of(keys.sentinel)
-        jumped = known.clock - self._clocks.get(shard, known.clock) > LATE
-        self._clocks[shard] = known.clock
-        late = current_time() - asked > known.sentinel.lease / RENEWALS_PER_LEASE
-        if jumped or (late and known.sentinel.state is State.ACTIVE):
-            self._answering_late_until = current_time()
+        """Note what its clock shows, and whether the answer was late: then so it was for others."""
+        now, watch = current_time(), self._watches[self._driver.shard_of(keys.sentinel)]
+        watch.told(now + known.clock, now)
+        if known.sentinel.state is State.ACTIVE:
+            watch.waited(asked, now, known.sentinel.lease / RENEWALS_PER_LEASE)
         return known
 
 

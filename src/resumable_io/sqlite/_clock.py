@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
-from typing import Final
 
-LATE: Final = 1.0
-"""Seconds for which the clock may jump, or the file be locked, without anybody taking note."""
+from resumable_core import Watch
 
 
 class Clock:
-    """Tell the time of day, and notice when it can say nothing about who is alive.
+    """Tell the time of day, and for how long it has said who is alive; see `Watch`.
 
-    A clock that was set forward, or a host that slept, makes every lease look as if it had run out;
-    a file that was locked, or that cannot be written, kept producers from renewing theirs. Both
-    count as a new connection: whoever observes from here waits one whole lease first. After a clock
-    was set backward, a dead producer is noticed later by so much.
+    A host that slept is one whose clock jumps. A file that is locked has to be waited for.
     """
 
     def __init__(self) -> None:
-        self.watching_since = -math.inf
-        """In seconds of `time.monotonic`."""
-        self._ahead = time.time() - time.monotonic()
+        self._watch = Watch()
+        self.now()
 
     def now(self) -> float:
         """Return the time of day, in seconds."""
-        now, steady = time.time(), time.monotonic()
-        if now - steady > self._ahead + LATE:
-            self.watching_since = steady
-        self._ahead = now - steady
+        now = time.time()
+        self._watch.told(now, time.monotonic())
         return now
 
     def waited(self, since: float) -> None:
         """Note that the file was waited for, since a moment of `time.monotonic`."""
-        if time.monotonic() - since > LATE:
-            self.refused()
+        self._watch.waited(since, time.monotonic())
 
     def refused(self) -> None:
         """Note that nothing could be written: for others it may be the same, who have to renew."""
-        self.watching_since = time.monotonic()
+        self._watch.broken(time.monotonic())
 
     @property
     def watching_for(self) -> float:
         """Return for how many seconds nothing of the kind has happened."""
-        return time.monotonic() - self.watching_since
+        return time.monotonic() - self._watch.since

@@ -16,7 +16,8 @@ The layout, in the order in which things depend on each other:
     _changes     whatever can be done to a stream, and to a channel
     _lifecycle   THE lifecycle table: state × input → state
     _sentinel    the one state record, and what a change makes of it
-    _log         EventLog: append, read, trim; the reference semantics
+    _pages       batches, which a log keeps, and pages, which are read from it
+    _log         what a change does to a log; EventLog, the reference semantics
     _codec       batches and sentinels as bytes, for stores and live feeds
     _run         the messages that a producer holds: kept for repair, to be appended
     _lane        one command to a store at a time, and pauses after failures
@@ -113,9 +114,10 @@ from ._lifecycle import TABLE, Input, Refusal, State, input_of
 from ._limits import FollowerLimits, ProducerLimits, PublisherLimits
 from ._lineage import Lineage
 from ._listener import HandshakeListener, HandshakeStep
-from ._log import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Effect, EventLog, Page, decide, page_of
+from ._log import Effect, EventLog, decide
 from ._notices import read_notice
 from ._numbers import check_count, check_seconds
+from ._pages import PAGE_BYTES, PAGE_EVENTS, TOP, Batch, Page, page_of
 from ._producer import RENEWALS_PER_LEASE, Command, Phase, Producer, WriteCommand
 from ._publisher import Publisher, Ticket
 from ._rate import TokenBucket, TokenBuckets

@@ -21,7 +21,7 @@ from ._errors import ResumableError
 from ._ids import MAX_SEQ, check_epoch
 from ._lifecycle import State
 from ._lineage import Lineage
-from ._log import FOR_EVERYBODY, NO_TYPES, Batch
+from ._pages import FOR_EVERYBODY, NO_TYPES, Batch
 from ._records import Message
 from ._retention import Retention
 from ._sentinel import Sentinel

@@ -35,7 +35,7 @@ from ._frozen import frozen
 from ._ids import After, AtCharacter, Beginning, EventId, Live, Position, Unreadable
 from ._lifecycle import State
 from ._lineage import Lineage
-from ._log import PAGE_EVENTS, TOP, Page, is_visible
+from ._pages import PAGE_EVENTS, TOP, Page, is_visible
 from ._records import (
     End,
     Event,

@@ -34,7 +34,7 @@ from ._frozen import frozen
 from ._ids import EventId
 from ._lifecycle import State
 from ._limits import FollowerLimits
-from ._log import PAGE_EVENTS, TOP, Batch, Page
+from ._pages import PAGE_EVENTS, TOP, Batch, Page
 from ._records import Event, byte_length
 from ._sentinel import ABSENT, Sentinel
 from ._ticks import on_tick

@@ -1,167 +1,24 @@
-"""The event log of one stream: the reference semantics of append, read and trim.
+"""The event log of one stream: what a change does to it, and how it is read.
 
 `decide` says what a change does to a log: the next sentinel, a batch to add, whether to start from
 an empty log. `EventLog` is the plainest thing that does it. The memory backend is made of it, and
 every other backend is measured against it.
-
-    batches    [1 2 3] [4] [5 6]       what was appended together stays together
-    read(3)             4   5 6        a page: the events after a seq, up to a limit
-    first_seq                          the oldest seq still retained; before it is a gap
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
-from typing import Final, TypeVar
+from typing import Final
 
 from ._changes import Append, Change, Claim, Observe, Publication, Publish, Recover
-from ._frozen import all_made, frozen
-from ._ids import MAX_SEQ, EventId
-from ._records import Event, Message, character_count
+from ._frozen import frozen
+from ._ids import EventId
+from ._pages import FOR_EVERYBODY, NO_TYPES, PAGE_EVENTS, Batch, Page, page_of
+from ._records import Message
 from ._sentinel import ABSENT, Sentinel, begins_anew, transition, unexpired
-
-T = TypeVar("T")
-
-PAGE_EVENTS: Final = 1024
-"""Events in one page at most: a reader far behind costs a page at a time, not the log."""
-
-PAGE_BYTES: Final = 512 * 1024
-"""Bytes of data in one page after which no further batch is added."""
-
-VIEWS: Final = 64
-"""Views of one page that are remembered: most recipients find nothing there for them alone."""
-
-TOP: Final = MAX_SEQ
-"""Read after this seq to get the sentinel and no events."""
-
-
-@frozen
-class Batch:
-    """Hold what was appended in one step, of one epoch: as columns, since most is only kept.
-
-    An event beyond its data takes the room of a reference, until somebody reads it.
-    """
-
-    epoch: str
-    first_seq: int
-    """The seq of the first event."""
-    data: tuple[str | bytes, ...]
-    """The data of each event; never empty."""
-    size: int
-    """Bytes of data, types, and names of recipients."""
-    characters: int
-    """Code points of data."""
-    offset: int
-    """Code points of everything before the first event."""
-    time: float
-    """When it was appended, in seconds of the store's clock."""
-    types: Mapping[int, str] = field(default_factory=lambda: NO_TYPES)
-    """The types of those events that have one, by their index in `data`."""
-    to: Mapping[int, frozenset[str]] = field(default_factory=lambda: FOR_EVERYBODY)
-    """The recipients of those that are not for everybody, by their index."""
-
-    @property
-    def count(self) -> int:
-        """Return the number of events."""
-        return len(self.data)
-
-    @property
-    def last_seq(self) -> int:
-        """Return the seq of the last event."""
-        return self.first_seq + len(self.data) - 1
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """Return its events, newly made."""
-        return self.events_from(0)
-
-    def events_from(self, index: int) -> tuple[Event, ...]:
-        """Return its events without the first `index`, newly made.
-
-        One by one, since live batches are small: by columns, as in `page_of`, would be slower.
-        """
-        epoch, types, to = self.epoch, self.types, self.to
-        first_seq, data = self.first_seq + index, self.data[index:]
-        if not (types or to):
-            return tuple(
-                [Event(EventId(epoch, seq), each) for seq, each in enumerate(data, first_seq)]
-            )
-        return tuple(
-            [
-                Event(EventId(epoch, self.first_seq + at), each, types.get(at), to.get(at))
-                for at, each in enumerate(data, index)
-            ]
-        )
-
-
-NO_TYPES: Final[Mapping[int, str]] = {}
-FOR_EVERYBODY: Final[Mapping[int, frozenset[str]]] = {}
-
-
-@frozen
-class Page:
-    """Answer a read in one atomic step: the sentinel, and the events after a seq up to a limit."""
-
-    sentinel: Sentinel
-    after: int
-    """The seq that was asked for."""
-    first_seq: int
-    """The oldest seq that is retained; one above the sentinel's last when none is."""
-    events: tuple[Event, ...] = ()
-    offset: int = 0
-    """Code points of everything before the first of `events`; only a read of the log knows it."""
-    goes_on: bool = field(default=False, init=False, repr=False, compare=False)
-    """Whether there is nothing to say but `events`: without a hole up to the top, and no end."""
-    _views: _Views | None = field(default=None, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Look once at what many consumers are to be told."""
-        events, sentinel = self.events, self.sentinel
-        if events and events[-1].id.seq == sentinel.last_seq == self.after + len(events):
-            object.__setattr__(self, "goes_on", sentinel.outcome is None)
-
-    def seen_by(self, recipients: frozenset[str]) -> tuple[Event, ...]:
-        """Return the events that `recipients` may see; the very tuple `events` when that is all.
-
-        Who sees the same is given the same tuple, so that it is framed once for all of them.
-        """
-        views = self._views or self._look()
-        return views.of(recipients) if views.targeted else self.events
-
-    def _look(self) -> _Views:
-        views = _Views(self.events)
-        object.__setattr__(self, "_views", views)
-        return views
-
-
-def is_visible(event: Event, recipients: frozenset[str]) -> bool:
-    """Say whether who may read as `recipients` may see `event`."""
-    return event.to is None or not event.to.isdisjoint(recipients)
-
-
-class _Views:
-    """Hold a page's events as different recipients see them."""
-
-    def __init__(self, events: tuple[Event, ...]) -> None:
-        self._events = events
-        targeted = [event.to for event in events if event.to is not None]
-        self.targeted: bool = bool(targeted)
-        self._named = frozenset[str]().union(*targeted)
-        self._seen: dict[frozenset[str], tuple[Event, ...]] = {}
-
-    def of(self, recipients: frozenset[str]) -> tuple[Event, ...]:
-        mine = recipients & self._named
-        seen = self._seen.get(mine)
-        if seen is None:
-            if len(self._seen) >= VIEWS:
-                self._seen.clear()
-            seen = tuple(each for each in self._events if is_visible(each, mine))
-            self._seen[mine] = seen
-        return seen
 
 
 @frozen
@@ -321,43 +178,6 @@ class EventLog:
         first_seq = self.first_seq
         while self.keys and self.keys[oldest := next(iter(self.keys))] < first_seq:
             del self.keys[oldest]
-
-
-def page_of(batches: Iterable[Batch], after: int, limit: int) -> tuple[tuple[Event, ...], int]:
-    """Return the events of a page, cut from `batches`, and the code points before the first.
-
-    `batches` begin with the one that holds the first event after the seq `after`. The page ends
-    with the batch that fills it to `PAGE_BYTES`, and after `limit` events.
-    """
-    epochs: list[str] = []
-    seqs: list[int] = []
-    data: list[str | bytes] = []
-    types: dict[int, str] = {}
-    to: dict[int, frozenset[str]] = {}
-    offset = size = 0
-    for batch in batches:
-        skip = max(0, after + 1 - batch.first_seq)
-        if not data:
-            offset = batch.offset + sum(map(character_count, batch.data[:skip]))
-        moved = len(data) - skip  # from places in the batch to places in the page
-        data += batch.data[skip : limit - moved]
-        epochs += [batch.epoch] * (len(data) - len(epochs))
-        seqs += range(batch.first_seq + skip, batch.first_seq + len(data) - moved)
-        for index, type_ in batch.types.items():
-            types[index + moved] = type_
-        for index, names in batch.to.items():
-            to[index + moved] = names
-        size += batch.size
-        if size >= PAGE_BYTES or len(data) >= limit:
-            break
-    count = len(data)
-    ids = all_made(EventId, count, epochs, seqs)
-    events = all_made(Event, count, ids, data, _column(types, count), _column(to, count))
-    return events, offset
-
-
-def _column(sparse: Mapping[int, T], count: int) -> Iterable[T | None]:
-    return map(sparse.get, range(count)) if sparse else repeat(None, count)
 
 
 def _last_seq(batch: Batch) -> int:

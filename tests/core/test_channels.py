@@ -44,7 +44,7 @@ from resumable_core import (
 )
 from resumable_core._changes import MAX_RECIPIENTS
 from resumable_core._lineage import LINEAGE_LIMIT
-from resumable_core._log import VIEWS
+from resumable_core._pages import VIEWS
 from resumable_core.testing import ChannelMachine, bad_stream_ids, messages, stream_ids
 from resumable_core.testing.machines.channel import RECIPIENTS, audiences, publications
 from resumable_core.testing.worlds.cursor import hand_in

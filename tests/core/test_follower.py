@@ -27,7 +27,7 @@ from resumable_core import (
     Takeover,
 )
 from resumable_core._follower import LONGEST_RETRY, SLICES
-from resumable_core._log import PAGE_EVENTS
+from resumable_core._pages import PAGE_EVENTS
 from resumable_core.testing.machines.follower import FollowerMachine
 from resumable_core.testing.worlds.follower import (
     LEASE,

@@ -25,7 +25,7 @@ from resumable_core import (
     Takeover,
     page_of,
 )
-from resumable_core._log import PAGE_BYTES
+from resumable_core._pages import PAGE_BYTES
 from resumable_core.testing import (
     LogMachine,
     append,

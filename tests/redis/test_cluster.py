@@ -185,6 +185,14 @@ async def test_the_commands_of_the_docs_suffice(start_cluster, pair):
             await backend.apply(stream_id, texts(1, "one"))
 
 
+async def test_a_master_that_throws_streams_away_is_told_of(start_cluster, pair, caplog):
+    cluster = start_cluster()
+    cluster.nodes[-1].run("CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", "volatile-lru")
+    async with RedisBackend(cluster.url):
+        pass
+    assert [record.args for record in caplog.records] == [("volatile-lru",)]
+
+
 # While it changes
 
 

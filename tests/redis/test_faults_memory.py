@@ -4,6 +4,8 @@ import pytest
 from anyio import current_time, fail_after
 
 from resumable_core import BackendFull, Outcome
+from resumable_io.redis import RedisBackend
+from resumable_io.redis._port import eviction_policy
 from tests.redis.traffic import PATIENCE, QUIET, SLOW, process, traffic, two_processes
 
 pytestmark = QUIET
@@ -15,6 +17,27 @@ def full(server):
 
 def roomy(server):
     server.run("CONFIG", "SET", "maxmemory", 0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "warnings"),
+    [("allkeys-lru", "1gb", 1), ("noeviction", "1gb", 0), ("allkeys-lru", 0, 0)],
+)
+async def test_who_connects_is_told_when_streams_may_be_thrown_away(
+    start_redis, caplog, policy, limit, warnings
+):
+    """Before it happens; and not where it cannot happen."""
+    server = start_redis(maxmemory_policy=policy, maxmemory=limit)
+    async with RedisBackend(server.url):
+        pass
+    assert caplog.text.count(f"its maxmemory-policy is {policy}") == warnings
+    assert len(caplog.records) == warnings
+
+
+@pytest.mark.parametrize("info", [RuntimeError("ERR unknown command"), b"", b"# Memory\r\n"])
+def test_a_policy_that_is_not_told_is_none(info):
+    """As behind a proxy."""
+    assert not eviction_policy(info)
 
 
 async def test_memory_is_full_for_a_while(start_redis, pair):

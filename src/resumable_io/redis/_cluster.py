@@ -162,6 +162,13 @@ class ClusterDriver(Driver):
     async def check(self) -> None:
         """Do nothing: who tells its slots is a node of a cluster."""
 
+    async def eviction_policy(self) -> str:
+        """Return that of a master that evicts."""
+        for address in sorted(self._masters):
+            if policy := await (await self._node(address)).driver.eviction_policy():
+                return policy
+        return ""
+
     def shard_of(self, key: str) -> Hashable:
         return self._owners[slot_of(key)]
 

@@ -204,6 +204,11 @@ class Driver(ABC):
                 "its URL begins with redis+cluster:// or rediss+cluster://"
             )
 
+    async def eviction_policy(self) -> str:
+        """Return by which policy keys are thrown away when memory is full; nothing if none are."""
+        (info,) = await self.pipeline([("INFO", "memory")])
+        return eviction_policy(info)
+
     # Where a client does not know one server, but several
 
     def shard_of(self, key: str) -> Hashable:
@@ -219,6 +224,16 @@ def server_mode(hello: object) -> str:
 def server_version(hello: object) -> tuple[int, ...]:
     """Return the version of a server, as (7, 0, 15); nothing when it does not tell."""
     return tuple(int(part) for part in _said(hello, b"version").split(".") if part.isdecimal())
+
+
+def eviction_policy(info: object) -> str:
+    """Return what the memory section of INFO says of it; nothing when that is refused."""
+    if not isinstance(info, bytes):
+        return ""
+    said = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
+    policy = said.get(b"maxmemory_policy", b"").decode()
+    evicts = policy != "noeviction" and said.get(b"maxmemory", b"0") != b"0"
+    return policy if evicts else ""
 
 
 def _said(hello: object, name: bytes) -> str:

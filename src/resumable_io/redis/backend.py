@@ -8,6 +8,7 @@ remembered, so that an append takes one round trip.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Sequence
@@ -68,6 +69,12 @@ HINT: Final = (
     "is the address right, do both sides use TLS (rediss://) or neither, may this user publish, "
     "and are there no more clients than `maxclients`?"
 )
+EVICTS: Final = (
+    "Redis may throw away streams, also running ones, when its memory is full: "
+    "its maxmemory-policy is %s, and should be noeviction"
+)
+
+logger: Final = logging.getLogger("resumable_io")
 
 
 class RedisBackend(Backend):
@@ -167,6 +174,7 @@ class RedisBackend(Backend):
                 await self._feed.stands()
                 await self._driver.check()
                 await self._try_everything()
+                policy = await self._driver.eviction_policy()
         except TimeoutError:
             error = f"Redis did not answer within {self._timeout:g} s"
             raise BackendUnavailable(f"{error}: {HINT}") from None
@@ -174,6 +182,8 @@ class RedisBackend(Backend):
             raise  # it has understood
         except BackendUnavailable as error:
             raise BackendUnavailable(f"{error} ({HINT})") from error
+        if policy:
+            logger.warning(EVICTS, policy)
 
     async def _try_everything(self) -> None:
         stream_id = f"\n{secrets.token_hex(8)}"

@@ -40,7 +40,7 @@ CHANNEL_RETENTION: Final = Retention(count=10_000, bytes=16 * 2**20, keep=24 * 3
 """What a channel keeps unless told otherwise: 10,000 events, 16 MiB; a day after the last one."""
 
 
-CLOSED: Final = "this process shuts down: publish in another one"
+CLOSED: Final = "these Streams were left: their process shuts down"
 
 
 class Channel:
@@ -105,7 +105,10 @@ class Channel:
         return await self._hub.subscribe(self._log_id, place, reader)
 
     async def delete(self) -> None:
-        """Forget everything; subscribers stay, and wait for whatever is published next."""
+        """Forget everything; subscribers stay, and wait for whatever is published next.
+
+        Raises `BackendError`, and `StreamsClosed` once the streams were left.
+        """
         await self._hub.delete(self._log_id)
 
     @property
@@ -140,8 +143,7 @@ class Channels:
 
     async def publish(self, log_id: str, retention: Retention, publication: Publication) -> EventId:
         """Publish, together with whatever else is published to the channel at this time."""
-        if self._closed:
-            raise StreamsClosed(CLOSED)
+        self._check_open()
         key = (log_id, retention)
         driver = self._publishers.get(key)
         if driver is None:
@@ -178,6 +180,7 @@ class Channels:
 
     async def delete(self, log_id: str) -> None:
         """Forget a channel."""
+        self._check_open()
         await self._followers.backend.apply(log_id, Delete())
 
     def subscriptions(self, log_id: str) -> int:
@@ -187,6 +190,10 @@ class Channels:
     def close(self) -> None:
         """Let nobody publish any more."""
         self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StreamsClosed(CLOSED)
 
 
 class PublisherDriver:

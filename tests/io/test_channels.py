@@ -125,6 +125,10 @@ async def test_what_is_for_others_moves_the_place_on():
         resumed = await channel.subscribe(subscription.id, recipient="bob")
         await channel.publish("two")
         assert await received(resumed, 1) == await received(subscription, 1) == ["two"]
+        hidden = await channel.publish("secret", to="ann")
+        assert await nothing_comes(subscription)
+        await subscription.aclose()
+        assert subscription.id == hidden
 
 
 async def test_a_live_subscription_begins_with_the_next_event():
@@ -436,6 +440,8 @@ async def test_leaving_tells_those_who_publish_and_those_who_wait():
         await channel.publish("two")
     with pytest.raises(StreamsClosed):
         await channel.subscribe()
+    with pytest.raises(StreamsClosed):
+        await channel.delete()
     with pytest.raises(StreamsClosed):
         streams.channel("news")
 

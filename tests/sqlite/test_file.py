@@ -139,6 +139,36 @@ async def test_many_may_make_the_file_at_once(open_backend):
 # Others that write
 
 
+async def test_who_makes_the_file_waits_for_who_was_faster(path, open_backend):
+    """Which SQLite itself does not do while the journal is the old one."""
+    with looking_into(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BackendUnavailable, match="locked"):
+            async with open_backend(timeout=0.05):
+                pass
+
+        async def leave():
+            await sleep(0.1)
+            db.execute("ROLLBACK")
+
+        async with create_task_group() as tasks:
+            tasks.start_soon(leave)
+            async with open_backend() as backend:
+                await started(backend, "x", "one")
+
+
+async def test_what_is_acknowledged_is_on_the_disk(open_backend):
+    """So that it survives a power cut: each commit waits for the disk, whatever SQLite was built
+    to do.
+    """
+    full = 2
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        await read(backend, "x")
+        for db in (backend._writer._db, *backend._idle):
+            assert db.execute("PRAGMA synchronous").fetchone() == (full,)
+
+
 async def test_who_is_locked_out_says_so(path, open_backend):
     """And goes on when the lock is gone; those who watched start watching anew."""
     async with open_backend(timeout=0.1) as backend, following(backend, "x") as feed:
@@ -179,6 +209,29 @@ async def test_who_could_not_renew_its_lease_is_not_dead(path, open_backend, wha
                 db.execute("ROLLBACK")
         assert (await elsewhere.apply("x", Observe())).state is State.ACTIVE
         assert (await backend.apply("x", Renew("a"))).state is State.ACTIVE
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_who_had_to_wait_for_the_file_judges_nobody_by_it(path, open_backend):
+    """Law 7: whoever renews may have waited as long, and come second."""
+    async with open_backend() as backend, open_backend() as elsewhere:
+        await started(backend, "x", "one", lease=0.5)
+        states = []
+
+        async def look():
+            states.append((await elsewhere.apply("x", Observe())).state)
+
+        with looking_into(path) as db:
+            db.execute("BEGIN IMMEDIATE")
+            async with create_task_group() as tasks:
+                tasks.start_soon(look)
+                await sleep(1.5)  # more than a second is an outage
+                db.execute("ROLLBACK")
+        assert states == [State.ACTIVE]
+        with fail_after(10):
+            while states[-1] is State.ACTIVE:
+                await sleep(0.1)
+                await look()
 
 
 async def test_a_file_that_may_not_be_written_says_so_on_entering(path, open_backend, monkeypatch):
@@ -289,6 +342,22 @@ async def test_what_was_refused_when_the_file_was_closed_is_not_done_later(open_
     async with backend:
         await started(backend, "x", *WHOLE)
         assert not refused & {stream_id async for stream_id, _ in backend.scan()}
+
+
+async def test_who_asks_a_file_that_was_closed_is_told_so(open_backend):
+    """Law 7: nobody waits for an answer that nobody will give."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+    publication = Publish("a", (Publication(Message("one"), "key"),), Retention())
+    for call in (
+        lambda: backend.apply("x", Observe()),
+        lambda: backend.publish("\n", publication),
+        lambda: backend.follow("x", print, events=True),
+        lambda: read(backend, "x"),
+        lambda: anext(backend.scan()),
+    ):
+        with fail_after(5), pytest.raises(BackendUnavailable, match="backend was left"):
+            await call()
 
 
 async def test_whoever_leaves_cancelled_gives_its_streams_up_at_once(open_backend):

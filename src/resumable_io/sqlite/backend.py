@@ -30,6 +30,7 @@ from anyio import (
 
 from resumable_core import (
     BackendError,
+    BackendUnavailable,
     Change,
     Effect,
     EventId,
@@ -81,6 +82,7 @@ class SQLiteBackend(Backend):
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._idle: list[sqlite3.Connection] = []
+        self._is_open = False
         self._stack: AsyncExitStack
         self._writer: Writer
 
@@ -96,6 +98,7 @@ class SQLiteBackend(Backend):
                 Writer, self._path, self._timeout, self._clock, limiter=self._writing
             )
             self._stack.push_async_callback(self._close)
+            self._is_open = True
             tasks = await self._stack.enter_async_context(create_task_group())
             self._stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._take_turns)
@@ -118,10 +121,15 @@ class SQLiteBackend(Backend):
             await self._stack.aclose()
 
     async def _close(self) -> None:
+        self._is_open = False
         while self._jobs:
             self._jobs.popleft().fail(None)
         with CancelScope(shield=True):
             await to_thread.run_sync(self._close_file, limiter=self._writing)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise BackendUnavailable(f"{self._path} is not open: its backend was left")
 
     def _close_file(self) -> None:
         self._writer.close()
@@ -188,6 +196,7 @@ class SQLiteBackend(Backend):
     # Writing
 
     async def _ask_for(self, job: Job) -> Effect:
+        self._check_open()
         self._jobs.append(job)
         self._work.wake()
         try:
@@ -222,6 +231,7 @@ class SQLiteBackend(Backend):
     # Reading
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
         return await to_thread.run_sync(self._answer, question, limiter=self._reading)
 
     def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
@@ -235,7 +245,10 @@ class SQLiteBackend(Backend):
             except BaseException:
                 db.close()  # something may hold it at what it has read
                 raise
-            self._idle.append(db)
+            if self._is_open:
+                self._idle.append(db)
+            else:
+                db.close()
             return answer
 
     async def _known_after(self, key: int) -> Sequence[tuple[int, Row | None]]:

@@ -23,6 +23,7 @@ The layout, in the order in which things depend on each other:
     _lane        one command to a store at a time, and pauses after failures
     _producer    claim, buffer, flush, renew, finish; restores what the store lost
     _publisher   what a process publishes to a channel, gathered and sent in order
+    _window      the contiguous recent part of a log, for all consumers of a process
     _follower    merges live feed and log into one contiguous window
     _cursor      one consumer's place: replay, live, gap, end
     _sse         event-stream encoder and incremental decoder
@@ -135,7 +136,7 @@ from ._records import (
     ResetReason,
 )
 from ._retention import Retention
-from ._sentinel import ABSENT, Sentinel, is_startable, transition
+from ._sentinel import ABSENT, Sentinel, is_startable, is_told, transition
 from ._sse import (
     Decoder,
     EventTooLarge,
@@ -277,6 +278,7 @@ __all__ = [
     "input_of",
     "is_channel",
     "is_startable",
+    "is_told",
     "page_of",
     "parse_last_event_id",
     "read_notice",

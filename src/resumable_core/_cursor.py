@@ -14,14 +14,16 @@ read from the log where the window does not reach — and it answers with record
     the stream was deleted                             End(stopped)
     the stream is not there any more                   nothing for a lease, then End(lost)
 
+A lease is waited for in two of the cases: the store may have lost its newest part, and the
+producer, who still has it, may be about to restore it.
+
 A channel has no end, and need not be there: whoever reads one waits until somebody publishes. What
 is not for a reader is passed over in silence, and what lies too far back is a Gap.
 
-The two rows that wait are a store that lost its newest part while the producer, who still has it,
-is about to restore it.
-
-A window may be older than what the consumer has read from the log. So whatever voids or ends what
-came before is told on the log's word alone: the cursor asks for a page `from_log`.
+A window may be older than what the consumer has read from the log. So where a page voids what came
+before, or the stream seems to be gone, the log itself is asked before that is told, unless the
+page's lineage shows that it is newer. The cursor then wants the next page `from_log`; `confirmed`,
+below, says that the page at hand is such a one.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Reader:
     """Say who reads a channel.
 
     `recipients`   the names under which targeted events are seen
-    `replay`       events behind the top at most; who is farther behind is told of a gap. None: all
+    `replay`       how many events behind the top the reader may begin, or fall; farther behind, it
+                   is told of a gap. None: any number
     """
 
     recipients: frozenset[str] = frozenset()
@@ -71,9 +74,10 @@ class Cursor:
 
     On a channel, `reader` is who that consumer is.
 
-    A driver hands in the page after `after`, from the window or, where that has none or `from_log`
-    says so, from the log; delivers what `read` returns; and goes on so until nothing is returned.
-    Then it tells the follower what is `awaited`, and waits for something new, or for `deadline`.
+    A driver hands in the page after `after`: from the window; or from the log, where the window has
+    none or `from_log` says so. It delivers what `read` returns, and repeats this until nothing is
+    returned. Then it tells the follower that what comes after `after` is `awaited`, and waits for
+    something new, or for `deadline`.
     """
 
     def __init__(self, position: Position, reader: Reader | None = None) -> None:
@@ -86,7 +90,7 @@ class Cursor:
         self.from_log: bool = True
         """Whether the next page must be read from the log."""
         self.finished: bool = False
-        """Whether everything was said."""
+        """Whether there is nothing more to tell: the end was told, or had been seen before."""
         self.deadline: float | None = None
         """When to hand in a page again although nothing happened; None: never."""
 
@@ -94,16 +98,18 @@ class Cursor:
         self._reader = reader
         self._lineage = Lineage()
         self._lease = 0.0
-        self._steady = False  # whether all was said up to the top, and nothing is amiss
+        self._steady = False  # whether all was told up to the top, and nothing is waited for
         self._patience: float | None = None  # until when to wait for what the store has lost
-        self._target: int | None = None  # code points to be passed over, while they are
-        self._passed = 0  # code points of the stream before this place, until then
+        # Resuming by characters; `_target` is None as soon as that place is reached.
+        self._target: int | None = None  # code points of the stream to be passed over
+        self._passed = 0  # code points of the stream up to `after`
 
     def follow(self, page: Page) -> Sequence[Event] | None:
         """Return what is seen of a page of the window that simply goes on from here to the top.
 
-        None where more than that is to be said: `read` says it. It would say the same of these,
-        but this is what happens for each event to each of thousands of consumers.
+        None where there is more to tell than events: `read` tells it. Of other pages, too, `read`
+        would tell the same: this is the short way for what happens most, a new event that each of
+        thousands of consumers gets.
         """
         if (
             not page.goes_on
@@ -159,9 +165,8 @@ class Cursor:
     def limit(self) -> int:
         """Return how many events the next page from the log is to have at most.
 
-        The first page is short, so that of a long stream something comes as soon as of a short one.
-        Pages end at round seqs: wherever consumers began, those who read on together come to ask
-        for the same ones.
+        The first page is short, so that a long stream begins to come as soon as a short one. Pages
+        end at round seqs: so consumers who began at different places soon ask for the same pages.
         """
         longest = FIRST_PAGE if self.id is None else PAGE_EVENTS
         return longest - self.after % longest
@@ -192,7 +197,7 @@ class Cursor:
         return None
 
     def _extends(self, lineage: Lineage) -> bool:
-        """Say whether `lineage` is what was last seen, or what it has grown to."""
+        """Say whether `lineage` is the one last seen, or one that it has grown into."""
         return lineage.epochs[: len(self._lineage.epochs)] == self._lineage.epochs
 
     def _move(self, id: EventId) -> None:
@@ -237,7 +242,7 @@ class Cursor:
         for event in events:
             hole = event.id.seq > self.after + 1
             if hole and self._target is not None and event is not events[0]:
-                break  # a page that begins behind the hole tells how much is missing
+                break  # the next page, which begins behind the hole, tells how much is missing
             records += self._jump(page, event.id.seq - 1)
             self._move(event.id)
             records += self._pass_over(event)
@@ -253,13 +258,13 @@ class Cursor:
             self._passed = page.offset
             return ()
         self._target = None
-        # Of a log that was trimmed, the newest is left.
+        # Trimming takes the oldest and leaves something; whatever else is missing was lost.
         trimmed = seq < page.first_seq <= page.sentinel.last_seq
         reason = GapReason.TRIMMED if trimmed else GapReason.LOST
         return (Gap(id, reason),)
 
     def _pass_over(self, event: Event) -> Sequence[Event]:
-        """Return what is seen of `event`, behind the code points to be passed over."""
+        """Return what is seen of `event`, without the code points that are to be passed over."""
         if self._reader is not None and not is_visible(event, self._reader.recipients):
             return ()
         if self._target is None:
@@ -290,7 +295,7 @@ class Cursor:
     def _await_first(self) -> Sequence[Record]:
         """Wait for a channel to which nobody has published; whatever comes then is new."""
         if self.id is None:
-            self.from_log = True  # it is to say where the place is
+            self.from_log = True  # the log is to say where the consumer is
             if isinstance(self._position, Live):
                 self._position = Beginning()
                 self.after = 0
@@ -311,7 +316,7 @@ class Cursor:
         return (End(self.id, Outcome.LOST, "the store no longer has the stream"),)
 
     def _waited(self, now: float) -> bool:
-        """Say whether a lease has passed since this was first asked at this place."""
+        """Say whether a lease has passed since the cursor began to wait here; see `_patience`."""
         if self._patience is None:
             self._patience = now + self._lease
         self.deadline = self._patience

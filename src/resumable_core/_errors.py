@@ -99,6 +99,9 @@ class BackendError(ResumableError):
     may_pass: ClassVar[bool] = False
     """Whether the very same may succeed later, so that it is worth repeating."""
 
+    safe_reason: ClassVar[str] = "the store failed"
+    """What everybody may be told: the message itself may name hosts, files and keys."""
+
 
 class BackendUnavailable(BackendError):
     """Report that the store did not answer: the change may have been applied or not.
@@ -107,9 +110,11 @@ class BackendUnavailable(BackendError):
     """
 
     may_pass: ClassVar[bool] = True
+    safe_reason: ClassVar[str] = "the store did not answer"
 
 
 class BackendFull(BackendError):
     """Report that the store has reached a stated limit and changed nothing."""
 
     may_pass: ClassVar[bool] = True
+    safe_reason: ClassVar[str] = "the store is full"

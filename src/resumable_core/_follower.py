@@ -1,4 +1,4 @@
-"""The follower machine: merge the live feed and the log into one contiguous window.
+"""The follower machine: merge the live feed and the log into one contiguous window (`_window.py`).
 
 One follower serves all consumers of a stream in a process. The rules that make "subscribe, then
 read, then merge" lose nothing:
@@ -12,20 +12,19 @@ read, then merge" lose nothing:
 4. A read that is asked for after an item was heard knows of it. Only what is heard while a read is
    under way may be newer than its answer, and is held until then.
 5. When nothing was heard for the check interval, read anyway. This also observes the lease.
-6. While the store does not answer, it alone asks again and again, and its consumers wait for that;
-   for the length of an outage, not for ever.
+6. While the store does not answer, the follower alone asks again and again, and its consumers wait
+   for that; for the length of an outage, not for ever.
 
     window          [.. .. .. .. ..]          contiguous, bounded; ends at the top
     merge buffer                      [..]    what came during a read and lies ahead of the top
 
-What the window does not hold yet has not happened yet: the sentinel that consumers see always ends
-at the top.
+For consumers, what the window does not hold yet has not happened yet: the sentinel that they see
+always ends at the top.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias, assert_never
 
@@ -34,17 +33,18 @@ from ._frozen import frozen
 from ._ids import EventId
 from ._lifecycle import State
 from ._limits import FollowerLimits
-from ._pages import PAGE_EVENTS, TOP, Batch, Page
-from ._records import Event, byte_length
+from ._pages import TOP, Batch, Page
+from ._records import Event
 from ._sentinel import ABSENT, Sentinel
 from ._ticks import on_tick
+from ._window import Window, size_of
 
 FIRST_RETRY: Final = 0.1
 LONGEST_RETRY: Final = 5.0
 """Seconds before a failed read is repeated, at first and at most; doubled each, with jitter."""
 
-SLICES: Final = 64
-"""Pages of the window that are remembered, since most consumers ask for the same one."""
+SHARED_PAGES: Final = 64
+"""Pages of the window that are remembered at most, since most consumers ask for the same one."""
 
 
 @frozen
@@ -82,8 +82,8 @@ class Follower:
     """Decide what the window holds and when to read. Times are seconds of the caller's clock.
 
     Without news a read is asked for once in a check interval. Each item of the feed, each page that
-    did not reach the top, each failure, and each consumer who waits before the window cause one
-    more at most.
+    did not reach the top, each failure, and each consumer who waits at a place before the window
+    cause one more at most.
     """
 
     def __init__(self, limits: FollowerLimits, now: float) -> None:
@@ -92,23 +92,20 @@ class Follower:
         self.ready: bool = False
         """Whether a read has anchored the window."""
         self.unreachable: bool = False
-        """Whether the store did not answer lately: nobody else is to ask it until it does."""
+        """Whether the store has not answered lately: until it does, nobody else is to ask it."""
         self.given_up: bool = False
-        """Whether it did not for the length of an outage: nobody is to wait for it any more."""
+        """Whether it has not for the length of an outage: nobody is to wait for it any more."""
         self.version: int = 0
         """Grows with everything that a consumer might want to see."""
 
         self._limits = limits
-        self._window: list[Event] = []
-        self._top = 0  # where the window ends, also when it holds nothing
-        self._bytes = 0
-        self._chunks: list[tuple[int, int]] = []  # what came together: last seq, bytes
-        self._pending: list[Batch] = []
-        self._slices: dict[int, Page] = {}
+        self._window = Window(limits)
+        self._pages: dict[int, Page] = {}  # of the window, by the seqs they come after
+        self._pending: list[Batch] = []  # the merge buffer
         self._connected_since = math.inf
         self._fetching = False
-        self._told = False  # whether anything was told since the read was asked for
-        self._stale = True
+        self._told = False  # whether the feed was believed since the read under way was asked for
+        self._stale = True  # whether only a read that is yet to begin can tell what is true
         self._awaited = False  # whether a consumer is to be woken by the next answer in any case
         self._fetch_at = now
         self._attempts = 0
@@ -117,23 +114,19 @@ class Follower:
     # What consumers ask
 
     def page(self, after: int) -> Page | None:
-        """Return the events after the seq `after`, or None where the window cannot tell.
+        """Return the events after the seq `after`, or None where the window does not hold them.
 
-        Then they are to be read from the log, or, while not `ready`, to be waited for. As long as
-        nothing changes, consumers at one place get the very same page.
+        Then they are to be read from the log or, while this is not `ready`, to be waited for. As
+        long as nothing changes, consumers at one place get the very same page.
         """
-        page = self._slices.get(after)
-        if page is not None:
+        page = self._pages.get(after)
+        if page is not None or not self.ready:
             return page
-        first = self._top + 1 - len(self._window)
-        if not self.ready or after < first - 1:
-            return None
-        start = after + 1 - first
-        events = tuple(self._window[start : start + PAGE_EVENTS])
-        page = Page(self.sentinel, after, first, events=events)
-        if len(self._slices) >= SLICES:
-            self._slices.clear()
-        self._slices[after] = page
+        page = self._window.page(after, self.sentinel)
+        if page is not None:
+            if len(self._pages) >= SHARED_PAGES:
+                self._pages.clear()
+            self._pages[after] = page
         return page
 
     # What the driver asks
@@ -149,7 +142,7 @@ class Follower:
         self._owed_since = min(self._owed_since, now)
         self._told = False
         self._stale = False
-        return Fetch(self._top if self.ready else TOP, now - self._connected_since)
+        return Fetch(self._window.top if self.ready else TOP, now - self._connected_since)
 
     @property
     def deadline(self) -> float:
@@ -161,7 +154,7 @@ class Follower:
     # What the driver reports
 
     def subscribed(self, now: float) -> None:
-        """Take that the live feed is confirmed: from now on, what is appended is delivered."""
+        """Note that the live feed is confirmed: from now on, what is appended is delivered."""
         self._connected_since = now
         self._attempts = 0  # it is back: no need to go on with the pause
         self._suspect(now)
@@ -185,10 +178,10 @@ class Follower:
         self._fetch_at = now if self._stale else self._next_check(now)
         self._owed_since = math.inf
         self.given_up = False
-        before = (self.ready, self.sentinel.lineage, self.sentinel.state, self._top)
+        before = (self.ready, self.sentinel.lineage, self.sentinel.state, self._window.top)
         self.ready = True
         self._take(page, now)
-        after = (True, self.sentinel.lineage, self.sentinel.state, self._top)
+        after = (True, self.sentinel.lineage, self.sentinel.state, self._window.top)
         if self.unreachable or self._awaited or before != after:
             self.unreachable = self._awaited = False
             self._changed()
@@ -197,7 +190,7 @@ class Follower:
             self._merge(batch, now)
 
     def fetch_failed(self, now: float, jitter: float) -> None:
-        """Take that a fetch failed: it is repeated after a pause. `jitter` is from 0 to 1."""
+        """Note that a fetch failed: it is repeated after a pause. `jitter` is from 0 to 1."""
         self._fetching = False
         self.unreachable = True
         self._stale = True
@@ -207,43 +200,44 @@ class Follower:
         self._attempts += 1
 
     def refused(self, error: BackendError) -> None:
-        """Take what the store has said; where it would say so again, nobody is to wait for more."""
+        """Take an error of the store; if it would only come again, nobody is to wait any more."""
         if not error.may_pass:
             self.given_up = True
             self._changed()
 
     def doubted(self, now: float) -> None:
-        """Take that the store did not answer somebody else."""
+        """Note that the store did not answer somebody else."""
         self.unreachable = True
         self._owed_since = min(self._owed_since, now)
         self._suspect(now)
 
     def awaited(self, after: int, now: float) -> None:
-        """Take that a consumer waits for what comes after a seq, since the log holds no more.
+        """Note that a consumer waits for what comes after a seq: the log holds no more.
 
-        Where the window begins behind it, the store has lost something since the last read, and may
-        have it again before the next one: then nothing is news but to this consumer.
+        If the window begins only later, the store has lost something since the last read. It may
+        have it back by the next one, which then is news to nobody but this consumer.
         """
         if self.ready and self.page(after) is None:
             self._awaited = True
             self._suspect(now)
 
     def abandoned(self, sentinel: Sentinel, kept: tuple[Event, ...]) -> None:
-        """Take that the stream's producer is in this process and has given it up as `sentinel`.
+        """Note that the stream's producer, in this process, has given it up, as `sentinel` says.
 
-        Since the store does not answer, the log does not tell. `kept` are the newest events that it
-        holds; when they don't reach down to the window, there is nothing for it but to wait.
+        It did so because the store does not answer, so the log cannot tell. `kept` are the newest
+        events that the log holds; when they leave a hole behind the window, the store has to be
+        waited for all the same.
         """
         if not sentinel.lineage.epochs:
-            return  # the store had forgotten the stream before: nothing is known of what it holds
+            return  # the store had forgotten the stream before: nobody knows what it holds now
         if not self.ready:
             self.ready = True
             self._anchor(replace(sentinel, last_seq=sentinel.last_seq - len(kept)))
         elif self.sentinel.state is not State.ACTIVE or self.sentinel.epoch != sentinel.epoch:
             return
-        missing = tuple(event for event in kept if event.id.seq > self._top)
-        if self._top + len(missing) >= sentinel.last_seq:
-            self._extend(missing, _size(missing))
+        missing = tuple(event for event in kept if event.id.seq > self._window.top)
+        if self._window.top + len(missing) >= sentinel.last_seq:
+            self._extend(missing, size_of(missing))
             self.sentinel = replace(self.sentinel, state=sentinel.state, error=sentinel.error)
             self._told = True  # more than a read that is under way may know
             self._changed()
@@ -265,13 +259,13 @@ class Follower:
 
     def _merge(self, batch: Batch, now: float) -> None:
         """Accept, drop or hold what was told of a batch, or ask the log about it."""
-        top, mine = self._top, self.sentinel
+        top, mine = self._window.top, self.sentinel
         current = batch.epoch == mine.epoch
         if current and mine.growing and batch.first_seq <= top + 1 <= batch.last_seq:
             self._told = True
             known = top + 1 - batch.first_seq
             news = batch.events_from(known)
-            self._extend(news, _size(news) if known else batch.size)
+            self._extend(news, size_of(news) if known else batch.size)
             self._changed()
             if not self._stale:
                 self._fetch_at = self._next_check(now)
@@ -289,7 +283,7 @@ class Follower:
             return
         if (sentinel.epoch, sentinel.state) == (mine.epoch, mine.state):
             return
-        if sentinel.epoch == mine.epoch and mine.growing and sentinel.last_seq == self._top:
+        if sentinel.epoch == mine.epoch and mine.growing and sentinel.last_seq == self._window.top:
             self._told = True
             self.sentinel = sentinel
             self._changed()
@@ -298,52 +292,38 @@ class Follower:
 
     def _take(self, page: Page, now: float) -> None:
         """Bring the window to what the log holds, unless the feed has told more since."""
-        mine, theirs = self.sentinel, page.sentinel
+        mine, theirs, window = self.sentinel, page.sentinel, self._window
         if not (mine.known and theirs.lineage.contains(self._top_id())):
             self._anchor(theirs)
             return
-        older = theirs.last_seq < self._top or (theirs.last_seq == self._top and theirs.growing)
+        older = theirs.last_seq < window.top or (theirs.last_seq == window.top and theirs.growing)
         if self._told and older and theirs.epoch == mine.epoch:
             return
-        events = tuple(event for event in page.events if event.id.seq > self._top)
+        events = tuple(event for event in page.events if event.id.seq > window.top)
         reached = events[-1].id.seq if events else theirs.last_seq
-        if reached != self._top + len(events):
+        if reached != window.top + len(events):
             self._anchor(theirs)  # a hole, or the store has lost its newest part
             return
-        self._extend(events, _size(events))
+        window.extend(events, size_of(events))
         self.sentinel = theirs
-        if self._top < theirs.last_seq:
+        if window.top < theirs.last_seq:
             state = theirs.state if theirs.growing else State.ACTIVE
-            self.sentinel = replace(theirs, state=state, last_seq=self._top, error=None)
+            self.sentinel = replace(theirs, state=state, last_seq=window.top, error=None)
             self._suspect(now)
 
     def _anchor(self, sentinel: Sentinel) -> None:
         """Let the window begin at the top, and leave what lies before to the log."""
         self.sentinel = sentinel
-        self._window.clear()
-        self._chunks.clear()
-        self._bytes = 0
-        self._top = sentinel.last_seq
+        self._window.anchor(sentinel.last_seq)
 
     def _extend(self, events: tuple[Event, ...], size: int) -> None:
-        self._window += events
-        self._top += len(events)
-        self._bytes += size
-        if events:
-            self._chunks.append((self._top, size))
-        mine = self.sentinel
-        self.sentinel = mine.reaching(self._top, mine.characters, mine.lease_until, mine.expires_at)
-        start, limits = self._top - len(self._window), self._limits
-        end = start
-        while self._top - end > limits.window_count or self._bytes > limits.window_bytes:
-            if len(self._chunks) == 1:
-                break
-            end, size = self._chunks.pop(0)
-            self._bytes -= size
-        del self._window[: end - start]
+        """Let the window grow, and the sentinel with it."""
+        self._window.extend(events, size)
+        mine, top = self.sentinel, self._window.top
+        self.sentinel = mine.reaching(top, mine.characters, mine.lease_until, mine.expires_at)
 
     def _top_id(self) -> EventId:
-        return self._window[-1].id if self._window else self.sentinel.lineage.id_at(self._top)
+        return self._window.newest or self.sentinel.lineage.id_at(self._window.top)
 
     def _is_former(self, epoch: str) -> bool:
         """Say whether the log has gone on without the claim `epoch`."""
@@ -351,16 +331,13 @@ class Follower:
 
     def _changed(self) -> None:
         self.version += 1
-        self._slices.clear()
+        self._pages.clear()
 
     def _suspect(self, now: float) -> None:
+        """Read as soon as possible: but a pause after a failure is not cut short."""
         self._stale = True
         if self._attempts == 0:
             self._fetch_at = now
-
-
-def _size(events: Sequence[Event]) -> int:
-    return sum(byte_length(event.data) + byte_length(event.type or "") for event in events)
 
 
 def _first_seq(batch: Batch) -> int:

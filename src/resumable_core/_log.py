@@ -33,7 +33,7 @@ class Effect:
     ids: tuple[EventId, ...] = ()
     """The ids of all that was to be published, whether now or by an earlier attempt."""
     keys: Mapping[str, int] = field(default_factory=lambda: NOTHING)
-    """To be remembered as long as the log goes back to these seqs: under which keys they are."""
+    """Publication keys to remember, with the seqs of their events, while the log holds these."""
 
 
 NOTHING: Final[Mapping[str, int]] = {}
@@ -44,10 +44,10 @@ def decide(
 ) -> Effect:
     """Return what `change` does to a log with this sentinel at `now`, seconds of the store's clock.
 
-    `published` is, for a `Publish`, which of its keys the log holds, and at which seqs. Raises what
-    `transition` raises; then nothing is to be done.
+    For a `Publish`, `published` holds those of its keys that the log has already, each with the seq
+    of its event. Raises what `transition` raises; then nothing is to be done.
     """
-    # What has expired unseen leaves events behind, which no log is to go on with.
+    # A log that has expired may still hold its events: what is appended must not go on after them.
     sentinel = unexpired(sentinel, now)
     if isinstance(change, Publish):
         return _publish(sentinel, change, now, published)
@@ -85,6 +85,7 @@ def _batch(
 def _publish(
     sentinel: Sentinel, publish: Publish, now: float, published: Mapping[str, int]
 ) -> Effect:
+    """Append what the log does not hold under its key yet; the rest has its ids already."""
     clear = begins_anew(sentinel, publish)
     held = NOTHING if clear else published
     fresh: dict[str, Publication] = {}
@@ -121,7 +122,7 @@ class EventLog:
     size: int = 0
     """Bytes of data retained."""
     keys: dict[str, int] = field(default_factory=dict[str, int])
-    """Of a channel: under which keys its events were published; oldest first."""
+    """Of a channel: the publication keys, each with the seq of its event; oldest first."""
 
     def apply(self, change: Change, now: float) -> Effect:
         """Apply `change` at `now`, in seconds of the store's clock; return what it did.

@@ -1,9 +1,10 @@
 """Batches and pages: how events are kept in a log, and how they are read from it.
 
     batches      [1 2 3] [4] [5 6]     what was appended together is kept together
-    after 3              4   5 6       a page: the events after a seq, up to a limit
+    after 3               4   5 6      a page: the events after a seq, up to a limit
 
-Every store keeps batches. The log, the window of a follower and every store answer with pages.
+Every store keeps batches and answers a read with a page; the window of a follower answers with
+pages, too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PAGE_BYTES: Final = 512 * 1024
 """Bytes of data in one page after which no further batch is added."""
 
 VIEWS: Final = 64
-"""Views of one page that are remembered: most recipients find nothing there for them alone."""
+"""Views of one page that are remembered at most; few differ, since few readers are named in it."""
 
 TOP: Final = MAX_SEQ
 """Read after this seq to get the sentinel and no events."""
@@ -35,9 +36,10 @@ TOP: Final = MAX_SEQ
 
 @frozen
 class Batch:
-    """Hold what was appended in one step, of one epoch: as columns, since most is only kept.
+    """Hold the events that were appended in one step; all are of one epoch.
 
-    An event beyond its data takes the room of a reference, until somebody reads it.
+    They are kept as columns; each `Event` is made when somebody reads it, and until then takes the
+    room of its data and of one reference.
     """
 
     epoch: str
@@ -76,7 +78,8 @@ class Batch:
     def events_from(self, index: int) -> tuple[Event, ...]:
         """Return its events without the first `index`, newly made.
 
-        One by one, since live batches are small: by columns, as in `page_of`, would be slower.
+        They are made one by one: for the few events of a live batch that is faster than to fill
+        columns, as `page_of` does.
         """
         epoch, types, to = self.epoch, self.types, self.to
         first_seq, data = self.first_seq + index, self.data[index:]
@@ -109,11 +112,12 @@ class Page:
     offset: int = 0
     """Code points of everything before the first of `events`; only a read of the log knows it."""
     goes_on: bool = field(default=False, init=False, repr=False, compare=False)
-    """Whether there is nothing to say but `events`: without a hole up to the top, and no end."""
+    """Whether `events` are all there is to say: they reach from `after` to the top without a hole,
+    and the stream has not ended."""
     _views: _Views | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look once at what many consumers are to be told."""
+        """Find out once, for all consumers of this page, whether it simply goes on."""
         events, sentinel = self.events, self.sentinel
         if events and events[-1].id.seq == sentinel.last_seq == self.after + len(events):
             object.__setattr__(self, "goes_on", sentinel.outcome is None)

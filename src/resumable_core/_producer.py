@@ -1,26 +1,37 @@
 """The producer machine: claim, buffer, flush, renew, finish; and restore what the store lost.
 
-What the store lacks of its run of messages (`_run.py`) is appended next, after each reply; where
-the store has fallen behind the run itself, nobody has the events between: `Recover` skips their
-seqs, and readers are told by a `Gap`.
-
 The driver has two lanes, so that a renewal never queues behind an append:
 
     write lane     next_write(now) → Claim · Append · Recover · Finish · Observe
     renew lane     next_renew(now) → Renew
+
+What the write lane is asked for depends on the phase, and on what the store lacks of the run of
+messages (`_run.py`) by its last reply:
+
+    phase        the store …                               next_write
+    ───────────  ────────────────────────────────────────  ──────────────────────────────────────
+    CLAIMING     has not granted the claim yet             Claim
+    PRODUCING    has forgotten the stream, or has lost     Recover: what nobody has is skipped,
+                 events from before the run                and readers are told by a `Gap`
+                 lacks messages of the run                 Append: all that it lacks
+                 has all, and the source has ended         Finish
+    LINGERING    has recorded the end, and may lose it     Observe now and then; PRODUCING again
+                                                           if the end is lost
+    CLOSED       is done, or is not to be asked any more   nothing
 
 Each lane has one command under way at most; the driver reports `replied`, `refused` or `failed` for
 it before it asks for the next. `write_deadline` and `renew_deadline` say when to ask again although
 nothing happened; the limits on time run while commands are under way, so both lanes are to be asked
 then, too.
 
-Answers of the two lanes may arrive in any order. What an old one gets wrong costs a repeat, which
-changes nothing; once the source has ended, the write lane alone is listened to.
+Answers of the two lanes may arrive in any order. An old one may make the machine repeat something,
+which changes nothing; once the source has ended, only the write lane is listened to.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, TypeAlias, assert_never
 
@@ -101,10 +112,10 @@ class Producer:
         self._gather_until = -math.inf
         self._writes = Lane(now)
         self._renewals = Lane(now)
-        self._heard = now  # the last reply
+        self._heard = now  # when the store last replied
         self._started = now
-        self._waiting_since = now
-        self._offered = False  # whether anything was since the time was taken
+        self._waiting_since = now  # since when there is room, and the source has yielded nothing
+        self._offered = False  # whether a message came since; `offer` is not told the time
         self._linger_until = now
 
     # What the source says and asks
@@ -125,7 +136,8 @@ class Producer:
     def offer(self, message: Message) -> bool:
         """Take a message from the source. To be called while `source_wanted` and `has_room`.
 
-        Returns whether `next_write` is to be called for it: else it goes with what waits already.
+        Returns whether `next_write` is to be called now; else the message goes with those that wait
+        already.
 
         Raises `InvalidMessage` when it is too large; the machine is then as it was.
         """
@@ -154,7 +166,7 @@ class Producer:
         self.end(Outcome.LOST, "the producer was shut down")
 
     def hurry(self) -> None:
-        """Say that somebody waits for what was offered: nothing more is gathered to it."""
+        """Say that somebody waits for what was offered: append it without gathering any more."""
         self._gather_until = -math.inf
 
     @property
@@ -164,6 +176,17 @@ class Producer:
             Event(EventId(self._claim.epoch, seq), message.data, message.type)
             for seq, message in self._run.kept()
         )
+
+    @property
+    def abandoned(self) -> Sentinel | None:
+        """Return how the stream ended, where the store could not be told; else None.
+
+        Nobody but this process knows of it: who follows the stream here is to be told that it has
+        failed, and `kept`.
+        """
+        if not isinstance(self.error, BackendError):
+            return None
+        return replace(self.sentinel, state=State.FAILED, error=self.error.safe_reason)
 
     # What the driver asks
 
@@ -205,10 +228,11 @@ class Producer:
 
     @property
     def withdrawal(self) -> Delete | Finish | None:
-        """Return what takes the claim back when nobody waits for it any more; None: it was refused.
+        """Return the change that takes the claim back; None where it was refused.
 
-        Whether it was applied need not be known. Nothing came of it yet, so the stream is as if it
-        had never been started; one that was to be continued is lost again.
+        For a claim that nobody waits for any more, and whether it was applied need not be known. A
+        stream that it has started is then as if it had never been; one that it was to continue is
+        lost again.
         """
         if isinstance(self.error, StreamError | BackendFull):
             return None
@@ -236,7 +260,7 @@ class Producer:
         """Take the store's refusal of a command."""
         self._answered(command)
         if isinstance(command, Renew) and self.outcome is not None:
-            return  # the end may have been recorded before it
+            return  # the end may have been recorded just before
         if isinstance(error, StreamNotFound):
             self.sentinel = ABSENT
         else:
@@ -245,11 +269,11 @@ class Producer:
     def failed(
         self, command: Command, now: float, jitter: float, error: BackendError | None = None
     ) -> None:
-        """Take that a command was not carried out, or that nobody knows.
+        """Note that a command was not carried out, or that nobody knows whether it was.
 
-        It is repeated after a pause, unless `error`, what the store has said, tells that this is of
-        no use; a store that is full may have room for an append later, but not for another stream.
-        `jitter` is a random number from 0 to 1.
+        It is repeated after a pause, unless the `error` that the store has raised says that this is
+        of no use. A store that is full may have room for an append later, but is not to be asked
+        for another stream. `jitter` is a random number from 0 to 1.
         """
         no_room = isinstance(command, Claim) and isinstance(error, BackendFull)
         if error is not None and (no_room or not error.may_pass):
@@ -272,11 +296,11 @@ class Producer:
             self._renewals.at = now
 
     def left(self) -> None:
-        """Take that nobody carries out commands any more, whatever is recorded by now."""
+        """Note that nobody carries out commands any more, whatever is recorded by now."""
         self.shut_down()
         self.phase = Phase.CLOSED
 
-    # The rules
+    # The rules: what is asked for next
 
     @property
     def _write_at(self) -> float:
@@ -307,7 +331,8 @@ class Producer:
             case Phase.PRODUCING if self.outcome is not None:
                 return Finish(self._claim.epoch, self.outcome, self._run.last, self.reason)
             case Phase.LINGERING if now < self._linger_until:
-                # Without judging: a lease that ran out while the store was away is its own.
+                # Watched for 0 s, nobody is taken for dead: our own lease may have run out while
+                # the store was away.
                 return Observe(connected_for=0.0)
             case Phase.LINGERING:
                 self.phase = Phase.CLOSED
@@ -333,6 +358,8 @@ class Producer:
             retention=claim.retention,
             metadata=claim.metadata,
         )
+
+    # The rules: what an answer means
 
     def _go_on(self, sentinel: Sentinel, now: float) -> None:
         """Go on from what the store has."""
@@ -384,10 +411,12 @@ class Producer:
         return sentinel.outcome is not None and sentinel.outcome is not self.outcome
 
     def _close(self, error: ResumableError) -> None:
-        """Close the machine; the first reason stays, and an end that was recorded is no error."""
+        """Close the machine; with an `error` only where it has neither ended nor closed before."""
         if self.phase in _UNFINISHED:
             self.error = error
         self.phase = Phase.CLOSED
+
+    # The rules: how long the store and the source may take
 
     def _check_limits(self, now: float) -> None:
         limits = self._limits
@@ -401,7 +430,7 @@ class Producer:
             self.end(Outcome.FAILED, f"the source yielded nothing for {limits.idle:g} s")
 
     def _outage(self) -> BackendError:
-        """Return what an outage is told as, with what the store has said last."""
+        """Return the error that an outage ends with; it tells what the store has said last."""
         error = self._writes.error
         if isinstance(error, BackendFull):
             return error
@@ -435,18 +464,20 @@ class Producer:
     def _source_runs(self) -> bool:
         return self.phase is Phase.PRODUCING and self.outcome is None
 
+    # The rules: the lanes
+
     def _lane_of(self, command: Command) -> Lane:
         return self._renewals if isinstance(command, Renew) else self._writes
 
     def _forgive_writes(self) -> None:
-        """Wait for no answer to a write that failed, if a renewal has told that it was applied."""
+        """Forget that a write failed, if the store has shown since that nothing is lacking."""
         if not self._writes.busy and not self._has_work:
             self._writes.answered()
 
     def _answered(self, command: Command) -> None:
         lane = self._lane_of(command)
         lane.answered()
-        # Whatever was asked then has renewed the lease then or later.
+        # What is answered now has renewed the lease, and not before it was asked for.
         period = self._claim.lease / RENEWALS_PER_LEASE
         self._renewals.at = max(self._renewals.at, on_tick(lane.asked + period, period))
 

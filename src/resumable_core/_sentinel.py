@@ -130,6 +130,11 @@ def is_startable(sentinel: Sentinel, on_lost: Takeover) -> bool:
     return not sentinel.known
 
 
+def is_told(before: Sentinel, after: Sentinel) -> bool:
+    """Say whether who follows is told of a state: it is another one, or that of another claim."""
+    return (before.state, before.epoch) != (after.state, after.epoch)
+
+
 def unexpired(sentinel: Sentinel, now: float) -> Sentinel:
     """Return `sentinel`, or `ABSENT` when its time is over."""
     return ABSENT if now >= sentinel.expires_at else sentinel

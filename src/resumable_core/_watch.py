@@ -24,7 +24,7 @@ class Watch:
     """Notice breaks. `now` is always the time of one clock of the caller's that never goes back."""
 
     def __init__(self) -> None:
-        self.since = -math.inf
+        self.since: float = -math.inf
         """When the last break was noticed, by the caller's clock."""
         self._ahead = math.inf  # the store's clock, of the caller's
 

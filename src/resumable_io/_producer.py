@@ -15,7 +15,6 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from anyio import (
@@ -31,8 +30,6 @@ from resumable_core import (
     PAGE_EVENTS,
     Appended,
     BackendError,
-    BackendFull,
-    BackendUnavailable,
     Change,
     Changed,
     Claim,
@@ -47,7 +44,6 @@ from resumable_core import (
     Producer,
     ProducerLimits,
     Sentinel,
-    State,
     StreamError,
 )
 
@@ -91,12 +87,13 @@ class ProducerDriver:
         self._work = Wakeup()
         self._renewal = Wakeup()
         self._progress = Wakeup()
+        self._renewing = False
 
     async def claim(self) -> None:
         """Claim the stream.
 
         Raises `StreamExists`, or `BackendError` when the store does not answer in time. Whatever it
-        raises, and cancelled, it may have left a claim behind, which `give_up` takes back.
+        raises, and when it is cancelled, it may leave a claim behind: `give_up` takes that back.
         """
         while self._machine.phase is Phase.CLAIMING:
             await self._write_once()
@@ -167,17 +164,8 @@ class ProducerDriver:
     @property
     def abandoned(self) -> tuple[Sentinel, tuple[Event, ...]] | None:
         """Return how the stream has ended and its newest events, if the store couldn't be told."""
-        match self._machine.error:
-            case BackendFull():
-                reason = "the store is full"
-            case BackendUnavailable():
-                reason = "the store did not answer"
-            case BackendError():
-                reason = "the store failed"
-            case _:
-                return None
-        sentinel = replace(self._machine.sentinel, state=State.FAILED, error=reason)
-        return sentinel, self._machine.kept
+        sentinel = self._machine.abandoned
+        return None if sentinel is None else (sentinel, self._machine.kept)
 
     # What a source does
 
@@ -241,7 +229,7 @@ class ProducerDriver:
                 if not isinstance(error, Fenced):
                     logger.exception("the source of stream %r failed", self.stream_id)
                 outcome, reason = Outcome.FAILED, safe_reason(error)
-            if not is_cancelled():  # else what it says of its end is of no weight
+            if not is_cancelled():  # else the source has no say in how its stream ends
                 self.end(outcome, reason)
 
     async def _history(self) -> Sequence[Event]:
@@ -272,21 +260,27 @@ class ProducerDriver:
 
     @property
     def _write_deadline(self) -> float | None:
-        """Return when the write lane has to wake by itself: not if the other one wakes it before.
+        """Return when the write lane has to wake by itself; None if the renew lane does it before.
 
-        So it sets no timer for every message.
+        So most messages need no timer of their own.
         """
         mine, others = self._machine.write_deadline, self._machine.renew_deadline
-        return None if others is not None and mine is not None and others <= mine else mine
+        if self._renewing and others is not None and mine is not None and others <= mine:
+            return None
+        return mine
 
     async def _renew(self) -> None:
-        while True:
-            command = self._machine.next_renew(current_time())
-            if command is not None:
-                self._work.wake()  # to look after its limits itself until this is answered
-                await self._carry_out(command)
-            else:
-                await self._renewal.wait(self._machine.renew_deadline)
+        self._renewing = True
+        try:
+            while True:
+                command = self._machine.next_renew(current_time())
+                if command is not None:
+                    self._work.wake()  # until this is answered, the write lane needs its own timer
+                    await self._carry_out(command)
+                else:
+                    await self._renewal.wait(self._machine.renew_deadline)
+        finally:
+            self._renewing = False
 
     async def _follow(self) -> None:
         while self._unfollow is None:
@@ -340,6 +334,7 @@ class ProducerDriver:
         self._renewal.wake_by(self._machine.renew_deadline)
 
     def _settle(self) -> None:
+        """Cancel a source that is not wanted any more, and wake whoever waits for progress."""
         if not self._machine.source_wanted:
             self._source_scope.cancel()
         self._progress.wake()

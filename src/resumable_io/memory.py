@@ -30,6 +30,7 @@ from resumable_core import (
     Publish,
     Sentinel,
     check_count,
+    is_told,
 )
 
 from ._feed import Feeds
@@ -150,7 +151,7 @@ class MemoryBackend(Backend):
         after = effect.sentinel
         if effect.batch is not None:
             self._feeds.tell(stream_id, Appended(effect.batch))
-        if (before.state, before.epoch) != (after.state, after.epoch):
+        if is_told(before, after):
             self._feeds.tell(stream_id, Changed(after))
 
     def _schedule(self, stream_id: str, expires_at: float) -> None:

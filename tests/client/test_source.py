@@ -341,13 +341,34 @@ async def test_cancelled_it_goes_on_from_its_place():
         {"url": "http://x", "json": 1, "content": "1"},
         {"url": "http://x", "json": {1, 2}},
         {"url": "http://x", "headers": {"ü": "1"}},
+        {"url": "http://x", "headers": {"a b": "1"}},
+        {"url": "http://x", "headers": {"": "1"}},
+        {"url": "http://x", "headers": {"authorization": "Bearer sk-secret\n"}},  # read from a file
+        {"url": "http://x", "headers": {"authorization": "sk-secret\r\nx: y"}},
+        {"url": "http://x", "headers": {"authorization": " sk-secret"}},
         {"url": "http://x", "client": object()},
+        {"url": "http://"},
+        {"url": "http:///path"},
+        {"url": "http://:80/"},
+        {"url": "http://x:99999/"},
+        {"url": "http://x:y/"},
+        {"url": "http://[::1/"},
+        {"url": "http://me:secret/@x/"},
     ],
-    ids=range(6),
+    ids=range(18),
 )
 def test_what_cannot_be_asked_is_refused(wrong):
-    with pytest.raises(InvalidInput):
+    """At once: to repeat it is in vain. A key is not told."""
+    with pytest.raises(InvalidInput) as caught:
         connect(**wrong)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a", "a b", "ü", "a\tb"])
+async def test_what_a_header_may_hold(value):
+    with raw_server(NO_CONTENT) as server:
+        assert await everything(server.url, headers={"x-it": value}) == []
+    assert server.requests[0][1]["x-it"] == value
 
 
 async def test_what_is_not_entered_says_so():

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from resumable_io import SourceError, StreamFailed, Streams
+from resumable_io import (
+    Message,
+    SourceError,
+    StreamFailed,
+    StreamGap,
+    StreamReset,
+    Streams,
+    StreamStopped,
+)
 from resumable_io.client import ReconnectLimits, upstream
 from tests.client.raw_server import STREAM, raw_server
 
@@ -51,6 +59,35 @@ async def test_chat_completions_may_lack_the_done():
 async def test_other_providers_have_other_ends(last):
     with raw_server(sent({"type": "delta"}, last)) as server:
         assert len(await collected(server)) == 2
+
+
+def ours(kind, **members):
+    data, end = json.dumps(members).encode(), b"-end" if kind == "end" else b""
+    notice = b"event: %s\nid: a-1%s\ndata: %s\n\n" % (kind.encode(), end, data)
+    return STREAM + b"id: a-1\ndata: hello\n\n" + notice
+
+
+async def test_a_stream_of_ours_is_complete_at_its_end():
+    """Whatever it holds: it need not look like the answer of a provider."""
+    with raw_server(ours("end", outcome="done", error=None)) as server:
+        assert await collected(server) == [Message("hello")]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("notice", "error"),
+    [
+        (ours("end", outcome="failed", error="overloaded"), StreamFailed),
+        (ours("end", outcome="stopped", error=None), StreamStopped),
+        (ours("gap", reason="trimmed"), StreamGap),
+        (ours("reset", reason="restarted"), StreamReset),
+    ],
+    ids=["failed", "stopped", "gap", "reset"],
+)
+async def test_a_part_of_a_stream_of_ours_fails(notice, error):
+    """Law 2: what is put behind resumption is the whole, or has failed."""
+    with raw_server(notice) as server, pytest.raises(error):
+        await collected(server)
 
 
 async def test_types_are_kept():

@@ -1,20 +1,16 @@
 """Channels: what publishing does to a log, and what a reader of one is told."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resumable_core import (
-    ABSENT,
     After,
     Appended,
     Beginning,
     Claim,
     Cursor,
     Delete,
-    Event,
     EventId,
     EventLog,
     Fenced,
@@ -26,7 +22,6 @@ from resumable_core import (
     Lineage,
     Live,
     Message,
-    Page,
     Publication,
     Publish,
     Reader,
@@ -44,7 +39,6 @@ from resumable_core import (
 )
 from resumable_core._changes import MAX_RECIPIENTS
 from resumable_core._lineage import LINEAGE_LIMIT
-from resumable_core._pages import VIEWS
 from resumable_core.testing import ChannelMachine, bad_stream_ids, messages, stream_ids
 from resumable_core.testing.machines.channel import RECIPIENTS, audiences, publications
 from resumable_core.testing.worlds.cursor import hand_in
@@ -277,22 +271,6 @@ def test_who_sees_the_same_is_given_the_same(mine, yours, items):
     named = frozenset().union(*(event.to for event in page.events if event.to))
     if mine & named == yours & named:
         assert page.seen_by(mine) is page.seen_by(yours)
-
-
-def test_the_views_of_a_page_are_bounded():
-    """Law 8: however many recipients a page is for."""
-    events = tuple(
-        Event(EventId("a", n), "x", None, frozenset({f"r{n}"})) for n in range(1, VIEWS + 3)
-    )
-    page = Page(replace(ABSENT, state=State.OPEN), 0, 1, events)
-    for event in events:
-        assert page.seen_by(event.to) == (event,)
-    assert len(page._views._seen) <= VIEWS
-
-
-def test_nobody_is_shown_what_names_nobody():
-    page = Page(ABSENT, 0, 1, (Event(EventId("a", 1), "x", None, frozenset()),))
-    assert page.seen_by(frozenset({"ann"})) == ()
 
 
 def test_what_is_for_others_moves_the_place_on():

@@ -26,7 +26,7 @@ from resumable_core import (
     Stop,
     Takeover,
 )
-from resumable_core._follower import LONGEST_RETRY, SLICES
+from resumable_core._follower import LONGEST_RETRY, SHARED_PAGES
 from resumable_core._pages import PAGE_EVENTS
 from resumable_core.testing.machines.follower import FollowerMachine
 from resumable_core.testing.worlds.follower import (
@@ -500,7 +500,7 @@ def test_a_restart_begins_a_new_window(data):
     world.settle()
     world.assert_same()
     assert world.follower.page(0) is None
-    assert world.follower._bytes == 0
+    assert world.follower._window._bytes == 0
 
 
 # What the store forgets
@@ -744,8 +744,8 @@ def test_consumers_at_one_place_share_the_page():
     world = following(*"abc")
     assert world.follower.page(1) is world.follower.page(1)
     assert world.follower.page(1) is not world.follower.page(2)
-    pages = [world.follower.page(after) for after in range(1000, 1000 + 2 * SLICES)]
-    assert len(world.follower._slices) <= SLICES
+    pages = [world.follower.page(after) for after in range(1000, 1000 + 2 * SHARED_PAGES)]
+    assert len(world.follower._pages) <= SHARED_PAGES
     assert pages[-1] is world.follower.page(pages[-1].after)
 
 

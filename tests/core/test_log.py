@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from resumable_core import (
     ABSENT,
-    PAGE_EVENTS,
     TOP,
     Claim,
     Delete,
@@ -23,9 +22,7 @@ from resumable_core import (
     StreamExists,
     StreamNotFound,
     Takeover,
-    page_of,
 )
-from resumable_core._pages import PAGE_BYTES
 from resumable_core.testing import (
     LogMachine,
     append,
@@ -156,20 +153,6 @@ def test_a_hole_is_seen_in_the_seqs():
     page = log.read(0, 4.0)
     assert (seqs(page), page.first_seq) == ([1, 5], 1)
     assert [log.read(after, 4.0).offset for after in (0, 1, 4, 5)] == [0, 9, 9, 10]
-
-
-def test_a_page_is_bounded_by_bytes():
-    """Law 8: a page ends with the batch that fills it."""
-    log = produced(*[["x" * (PAGE_BYTES // 4)]] * 6)
-    assert seqs(log.read(0, 2.0)) == [1, 2, 3, 4]
-    assert seqs(log.read(4, 2.0)) == [5, 6]
-
-
-def test_a_page_is_bounded_by_events():
-    """Law 8: a page ends after so many events, in the middle of a batch if need be."""
-    log = produced(["x"] * (PAGE_EVENTS - 1), ["y", "z"])
-    assert seqs(log.read(0, 2.0)) == [*range(1, PAGE_EVENTS + 1)]
-    assert page_of(log.batches[1:], PAGE_EVENTS, 1)[0][0].data == "z"
 
 
 def test_a_read_observes_the_lease():

@@ -848,6 +848,37 @@ def test_what_is_kept_can_be_told(count, unacked):
     assert list(world.producer.kept) == world.events[len(world.events) - kept :]
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BackendFull("all 3 GB"), "the store is full"),
+        (BackendUnavailable("10.0.0.7"), "the store did not answer"),
+        (BackendError("no permission"), "the store failed"),
+    ],
+    ids=["full", "silent", "broken"],
+)
+def test_an_end_that_the_store_was_not_told_is_known_here(error, reason):
+    """Law 7: the stream has failed; the store's own words are not for its consumers."""
+    world = producing(*text(2))
+    sentinel = world.log.sentinel
+    assert world.producer.abandoned is None
+    world.offer(*text(1))
+    for _ in world.steps():
+        for lane in (WRITE, RENEW):
+            if world.ask(lane):
+                world.fail(lane, error=error)
+        if world.producer.phase is Phase.CLOSED or not world.sleep():
+            break
+    assert world.producer.abandoned == replace(sentinel, state=State.FAILED, error=reason)
+
+
+def test_an_end_that_the_store_knows_of_is_not_told_here():
+    world = producing(*text(1))
+    world.producer.learned(replace(world.log.sentinel, state=State.STOPPED), world.now)
+    assert isinstance(world.producer.error, Fenced)
+    assert world.producer.abandoned is None
+
+
 # A claim that nobody waits for any more
 
 

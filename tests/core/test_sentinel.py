@@ -36,6 +36,7 @@ from resumable_core import (
     Takeover,
     input_of,
     is_startable,
+    is_told,
     transition,
 )
 from resumable_core._lineage import LINEAGE_LIMIT
@@ -327,6 +328,16 @@ def test_a_stop_that_names_an_epoch_leaves_what_has_taken_its_place():
     taken_over = transition(lost, Claim("b", LEASE, on_lost=Takeover.CONTINUE), 2.0)
     for epoch in ("a", "b", None):
         assert transition(taken_over, Stop(epoch=epoch), 3.0).state is State.STOPPED
+
+
+def test_who_follows_is_told_of_another_state_and_of_another_claim():
+    """Law 3: and not of each event and each renewal."""
+    renewed = transition(ACTIVE, Renew("a"), 2.0)
+    assert not is_told(ACTIVE, renewed)
+    assert is_told(renewed, transition(renewed, Stop(), 3.0))
+    lost = STREAMS[State.LOST]
+    anew = transition(lost, Claim("b", LEASE, on_lost=Takeover.CONTINUE), 2.0)
+    assert is_told(ACTIVE, anew)
 
 
 # Claims

@@ -4,11 +4,11 @@ import logging
 from itertools import chain
 
 import pytest
-from anyio import create_task_group, current_time, fail_after, sleep
+from anyio import create_task_group, current_time, fail_after, sleep, sleep_forever
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import Append, End, Fenced, Gap, Outcome, ProducerLimits, State
+from resumable_core import Append, End, Fenced, Finish, Gap, Outcome, ProducerLimits, State
 from resumable_io import (
     BackendError,
     BackendFull,
@@ -225,6 +225,32 @@ class SlowToAppend(MemoryBackend):
         return await super().apply(stream_id, change)
 
 
+class Held(MemoryBackend):
+    """Answers nothing that it is asked while it is held."""
+
+    held = False
+
+    async def apply(self, stream_id, change):
+        if self.held:
+            await sleep_forever()
+        return await super().apply(stream_id, change)
+
+
+async def test_who_leaves_while_nothing_is_answered_gives_its_streams_up():
+    """Law 7: nobody renews any more, so what was under way is repeated by the write lane alone."""
+    backend, script = Held(), Script("one")
+    async with Streams(backend) as elsewhere:
+        async with Streams(backend, grace=0) as streams:
+            await anext(await streams.start("x", script))
+            backend.held = True
+            script.put("two")
+            await sleep(10)  # a renewal is under way, too
+            backend.held = False
+            start = current_time()
+        assert current_time() - start < 1
+        assert (await elsewhere.state("x")).outcome is Outcome.LOST
+
+
 async def test_sources_wait_while_the_store_is_full():
     """Law 8: backpressure instead of memory. When there is room again, they go on."""
     backend = MemoryBackend(max_bytes=400_000)
@@ -287,7 +313,7 @@ async def test_the_feed_is_asked_for_until_it_is_there():
 
 async def test_a_backend_with_a_bug_harms_its_stream_alone(caplog):
     """What no backend may raise is logged, and the stream is lost; all others go on."""
-    backend = Buggy()
+    backend = Buggy(Append)
     async with Streams(backend) as streams:
         other = Script("one")
         others = await streams.start("other", other)
@@ -305,9 +331,26 @@ async def test_a_backend_with_a_bug_harms_its_stream_alone(caplog):
     assert record.exc_info
 
 
+async def test_a_backend_with_a_bug_at_the_end_harms_its_stream_alone(caplog):
+    """The streams are left in order, and the others are recorded as lost."""
+    backend = Buggy(Finish)
+    async with Streams(backend) as elsewhere:
+        async with Streams(backend, grace=0) as streams:
+            for stream_id in ("buggy", "other"):
+                await anext(await streams.start(stream_id, Script("one")))
+        assert (await elsewhere.state("buggy")).outcome is None
+        assert (await elsewhere.state("other")).outcome is Outcome.LOST
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "'buggy'" in record.getMessage()
+
+
 class Buggy(MemoryBackend):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
     async def apply(self, stream_id, change):
-        if stream_id == "buggy" and isinstance(change, Append):
+        if stream_id == "buggy" and isinstance(change, self.change):
             raise ZeroDivisionError
         return await super().apply(stream_id, change)
 

@@ -13,7 +13,7 @@ class Mutant:
 MUTANTS = [
     # The follower
     Mutant("merges without an anchor", "batch.first_seq <= top + 1 <=", "top + 1 <="),
-    Mutant("accepts a page behind a hole", "if reached != self._top + len(events):", "if False:"),
+    Mutant("accepts a page behind a hole", "if reached != window.top + len(events):", "if False:"),
     Mutant(
         "compares no epoch of live batches",
         "current = batch.epoch == mine.epoch",
@@ -38,7 +38,7 @@ MUTANTS = [
     ),
     Mutant(
         "believes an end before the last event",
-        " and mine.growing and sentinel.last_seq == self._top:",
+        " and mine.growing and sentinel.last_seq == self._window.top:",
         " and mine.growing:",
     ),
     Mutant(
@@ -53,8 +53,8 @@ MUTANTS = [
     ),
     Mutant(
         "begins its window one too late",
-        "first = self._top + 1 - len(self._window)\n        if not",
-        "first = self._top + 2 - len(self._window)\n        if not",
+        "first = self.top + 1 - len(self.events)",
+        "first = self.top + 2 - len(self.events)",
     ),
     Mutant("wakes nobody whom the window passes over", "self._awaited = True", "pass"),
     # The log

@@ -6,6 +6,7 @@
 
     _request     what is asked for, and with which library
     _content     the body as bytes of bounded size, whatever its compression
+    _response    one response: its body in slices, and how it is let go
     _source      EventSource: drives the core's client machine
     _upstream    a model provider's event stream as a source for `Streams`
 

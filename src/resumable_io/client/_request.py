@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from resumable_core import InvalidInput
 from resumable_io._sources import encode_json
@@ -22,6 +24,11 @@ _DEFAULTS: Final = {
     "accept-encoding": "identity",
     "cache-control": "no-store",
 }
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(
+    rb"([\x21-\x7e\x80-\xff]([ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
+)
+"""What a header may be: RFC 9110, sections 5.1 and 5.5."""
 _MADE_ANEW: Final = {b"host", b"content-length", b"transfer-encoding", b"last-event-id"}
 
 
@@ -60,6 +67,8 @@ class Template:
         """Return a template. Raises `InvalidInput`."""
         if not url.lower().startswith(("http://", "https://")):
             raise InvalidInput("a URL that begins with http:// or https:// was expected")
+        if not _leads_somewhere(url):
+            raise InvalidInput("the URL is invalid: no host, or a port that is not 1 to 65535")
         fields = dict(_DEFAULTS)
         if json is not None:
             if content is not None:
@@ -67,12 +76,7 @@ class Template:
             content = encode_json(json)
             fields["content-type"] = "application/json"
         fields |= {name.lower(): value for name, value in (headers or {}).items()}
-        try:
-            raw = tuple((name.encode("ascii"), value.encode()) for name, value in fields.items())
-        except UnicodeEncodeError as error:
-            raise InvalidInput("a header cannot be sent: its name is ASCII, its value text") from (
-                error
-            )
+        raw = tuple(_header(name, value) for name, value in fields.items())
         body = content.encode() if isinstance(content, str) else content
         return cls(method.upper(), url, raw, body)
 
@@ -103,6 +107,31 @@ class Template:
             ),
             content=self.content if request.method == self.method else None,
         )
+
+
+def _leads_somewhere(url: str) -> bool:
+    """Say whether a URL names a host, and a port that there can be."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    """Return a header as it is sent. Raises `InvalidInput`, which does not tell the value."""
+    try:
+        raw = name.encode("ascii"), value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("a header cannot be sent: its name is ASCII, its value text") from None
+    if not _NAME.fullmatch(raw[0]):
+        raise InvalidInput(f"a header cannot be sent: {name!r} is no name of one")
+    if not _VALUE.fullmatch(raw[1]):
+        raise InvalidInput(
+            f"the header {name!r} cannot be sent: its value has a line break or another control "
+            "character in it, or whitespace around it"
+        )
+    return raw
 
 
 def library_of(client: HTTPClient) -> ModuleType:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from anyio import CancelScope, current_time, move_on_after, sleep_until
 from anyio.lowlevel import checkpoint
@@ -27,25 +27,22 @@ from resumable_core import (
     Verdict,
     read_notice,
 )
+from resumable_io._sources import CLEANUP_SECONDS
 from resumable_io._subscription import RecordIterator, interruption
 
-from ._content import decoder_of
 from ._request import REPEATABLE, HTTPClient, Template, library_of
+from ._response import Response
 
 Received: TypeAlias = ServerSentEvent | Gap | Reset | End
 """What a client receives."""
 
-CLEANUP_SECONDS: Final = 5.0
-COMPLAINT: Final = 2000  # bytes of an answer that is refused: enough to understand it
-COMPLAINT_SECONDS: Final = 2.0
-
 
 class ClientError(ResumableError):
-    """Be the common base of what a client gives up with."""
+    """Be the common base of the errors with which a client gives up."""
 
 
 class ConnectionLost(ClientError):
-    """Say that the stream broke off and could not be had again: what came is not the whole."""
+    """Say that the connection broke and the rest cannot be had: what came is not the whole."""
 
 
 class ResponseRefused(ClientError):
@@ -74,11 +71,13 @@ def connect(
     """Follow an event stream, over as many connections as it takes; to be entered.
 
     `content` or `json` is the body of every request. `last_event_id` is where to go on.
-    `repeatable` says whether the request may be sent again without an id to go on from; unless told
-    otherwise, that depends on the method. `client` is an `AsyncClient` of httpx2 or httpx, which
-    stays open; without one, each event source has its own.
+    `repeatable` says whether the request may be sent again before there is an id to go on from; by
+    default, it may if its method means the same when it is sent twice (RFC 9110, section 9.2.2), as
+    a GET does. `client` is an `AsyncClient` of httpx2 or httpx, which stays open; without one, each
+    event source has its own.
 
-    Raises `InvalidInput`.
+    Raises `InvalidInput` for a URL, headers or a body that cannot be sent, and for a `client` that
+    is none.
     """
     template = Template.make(method, url, headers, content, json)
     if repeatable is None:
@@ -116,11 +115,7 @@ class EventSource:
         self._machine: Reconnect | None = None
         self._error: ResumableError | None = None
         self._records: deque[Received] = deque()
-        # The open connection: its body as it comes, and the slices of what came last.
-        self._response: Any = None
-        self._chunks: AsyncGenerator[bytes, None] | None = None
-        self._decode: Callable[[bytes], Iterator[bytes]] | None = None
-        self._slices: Iterator[bytes] = iter(())
+        self._response: Response | None = None  # of the open connection
 
     @property
     def last_event_id(self) -> str:
@@ -213,7 +208,7 @@ class EventSource:
         return record
 
     async def _guarded(self, step: Callable[[Reconnect], Any], machine: Reconnect) -> None:
-        """Take a step before the machine's deadline; whatever breaks it is a connection lost."""
+        """Take a step before the machine's deadline; if it fails, the connection is lost."""
         before = machine.phase
         library = self._library
         try:
@@ -243,61 +238,41 @@ class EventSource:
         assert self._client is not None  # noqa: S101 - it is entered
         request = self._template.request(self._client, machine.last_event_id)
         while True:
-            self._response = response = await self._client.send(
-                request, stream=True, follow_redirects=False
-            )
+            answer = await self._client.send(request, stream=True, follow_redirects=False)
+            self._response = response = Response(answer)
             verdict = machine.answered(
-                response.status_code,
-                response.headers.get("content-type", ""),
+                answer.status_code,
+                answer.headers.get("content-type", ""),
                 current_time(),
                 random.random(),
-                moved=response.next_request is not None,
+                moved=answer.next_request is not None,
             )
             match verdict:
                 case Verdict.READ:
-                    await self._open(machine, response)
+                    if not response.readable:
+                        await self._fail(machine, _unreadable(answer, response.coding))
                     return
                 case Verdict.FOLLOW | Verdict.FOLLOW_FOR_GOOD:
-                    request = response.next_request
+                    request = answer.next_request
                     if verdict is Verdict.FOLLOW_FOR_GOOD:
                         self._template = self._template.moved(request)
                     await self._hang_up()
                 case Verdict.REFUSED | Verdict.GIVEN_UP:
-                    self._error = refusal = _refusal(response)
-                    refusal.body = await _complaint(response)
+                    self._error = refusal = _refusal(answer)
+                    refusal.body = await response.beginning()
                     await self._hang_up()
                     return
                 case _:
                     await self._hang_up()
                     return
 
-    async def _open(self, machine: Reconnect, response: Any) -> None:
-        coding = response.headers.get("content-encoding", "")
-        self._decode = decoder_of(coding)
-        if self._decode is None:
-            await self._fail(
-                machine,
-                ResponseRefused(
-                    f"the server compressed its answer as {coding[:40]!r}, expected gzip, deflate "
-                    "or, best for an event stream, nothing",
-                    response.status_code,
-                ),
-            )
-            return
-        self._chunks = response.aiter_raw()
-        self._slices = iter(())
-
     async def _read(self, machine: Reconnect) -> None:
-        """Take one slice of the body."""
-        assert self._chunks is not None  # noqa: S101 - the phase says so
-        assert self._decode is not None  # noqa: S101
-        slice_ = next(self._slices, None)
+        """Take one slice of the body, or wait for more of it."""
+        assert self._response is not None  # noqa: S101 - the phase says so
+        slice_ = self._response.next_slice()
         if slice_ is None:
-            chunk = await anext(self._chunks, None)
-            if chunk is None:
+            if not await self._response.receive():
                 await self._lose(machine, "the stream broke off")
-                return
-            self._slices = self._decode(chunk)
             return
         await checkpoint()  # there may be a thousand slices in one chunk
         for event in machine.feed(slice_):
@@ -322,7 +297,7 @@ class EventSource:
         *,
         reached: bool = True,
     ) -> None:
-        """Tell the machine that the connection is gone, and keep what there is to raise for it."""
+        """Tell the machine that the connection is gone, and keep the error if it gives up."""
         match machine.lost(current_time(), random.random(), reached=reached):
             case Verdict.GIVEN_UP:
                 self._error = ConnectionLost(
@@ -346,48 +321,24 @@ class EventSource:
         await self._hang_up()
 
     async def _hang_up(self) -> None:
-        chunks, response, self._chunks, self._response = self._chunks, self._response, None, None
-        if chunks is not None:
-            await _unwind(chunks)
+        response, self._response = self._response, None
         if response is not None:
-            with move_on_after(CLEANUP_SECONDS, shield=True):
-                await response.aclose()
+            await response.aclose()
 
 
-def _refusal(response: Any) -> ResponseRefused:
-    status: int = response.status_code
+def _refusal(answer: Any) -> ResponseRefused:
+    status: int = answer.status_code
     if status != 200:
-        said = f"the server answered {status} {response.reason_phrase}".rstrip()
+        said = f"the server answered {status} {answer.reason_phrase}".rstrip()
         return ResponseRefused(said, status)
-    type_ = response.headers.get("content-type", "")
+    type_ = answer.headers.get("content-type", "")
     shown = repr(type_[:80]) if type_ else "no content type"
     return ResponseRefused(f"the server answered with {shown}, expected text/event-stream", status)
 
 
-async def _complaint(response: Any) -> bytes:
-    """Return the beginning of what the server says: what of it comes soon, and can be read."""
-    said = b""
-    decode = decoder_of(response.headers.get("content-encoding", ""))
-    if decode is None:
-        return said
-    chunks = response.aiter_raw()
-    with move_on_after(COMPLAINT_SECONDS), suppress(Exception):
-        while len(said) < COMPLAINT and (chunk := await anext(chunks, None)) is not None:
-            for slice_ in decode(chunk):
-                said += slice_[: COMPLAINT - len(said)]
-                if len(said) >= COMPLAINT:
-                    break
-    await _unwind(chunks)
-    return said
-
-
-async def _unwind(chunks: AsyncGenerator[bytes, None]) -> None:
-    """Finish an iterator that is read no further, with all the generators that it is made of.
-
-    To close it would leave the inner ones to the garbage collector, which can't wait. Cancelled
-    at their next wait, they all come to their ends.
-    """
-    with CancelScope(shield=True) as scope, suppress(Exception):
-        scope.cancel()
-        while await anext(chunks, None) is not None:
-            pass
+def _unreadable(answer: Any, coding: str) -> ResponseRefused:
+    return ResponseRefused(
+        f"the server compressed its answer as {coding[:40]!r}, expected gzip, deflate or, best for "
+        "an event stream, nothing",
+        answer.status_code,
+    )

@@ -9,8 +9,17 @@ from typing import Any, Final
 
 from anyio import sleep
 
-from resumable_core import Message, ReconnectLimits, ServerSentEvent
+from resumable_core import (
+    End,
+    Gap,
+    Message,
+    Outcome,
+    ReconnectLimits,
+    Reset,
+    ServerSentEvent,
+)
 from resumable_io._sources import SourceError
+from resumable_io._subscription import interruption
 
 from ._request import HTTPClient
 from ._source import ConnectionLost, ResponseRefused, connect
@@ -34,13 +43,15 @@ async def upstream(
         answer = upstream(url, json={…, "stream": True}, headers={"Authorization": …})
         await streams.start("chat-42", answer)
 
-    The request is a POST and is sent once. What says that an answer is complete is known of
-    OpenAI's chat completions (`[DONE]`, `finish_reason`) and responses, of Anthropic's messages,
-    and of our own streams. A background response of OpenAI is resumed at the provider
-    (`starting_after`) when the connection breaks; so is any stream that gives event ids.
+    The request is a POST and is sent once. An answer counts as complete when the provider says so:
+    by `[DONE]` or a `finish_reason` (OpenAI's chat completions), by a last event (OpenAI's
+    responses, Anthropic's messages), or by the end of a stream of ours. When the connection breaks,
+    a background response of OpenAI is resumed at the provider (`starting_after`), and so is any
+    stream that gives event ids.
 
     Raises `SourceError`, whose text is safe to show, when the provider refuses, reports an error
-    or breaks off. `limits` are those of `connect`, with 300 seconds of silence.
+    or breaks off, and an `Interruption` where a stream of ours does. `limits` are those of
+    `connect`, with 300 seconds of silence.
     """
     limits = limits or ReconnectLimits(idle=SILENCE, patience=60.0)
     place = Place()
@@ -57,10 +68,16 @@ async def upstream(
     while True:
         try:
             async with source as events:
-                async for event in events:
+                async for record in events.records():
                     attempts = 0
-                    place.take(event)
-                    yield Message(event.data, None if event.type == "message" else event.type)
+                    match record:
+                        case ServerSentEvent(type, data):
+                            place.take(record)
+                            yield Message(data, None if type == "message" else type)
+                        case End(outcome=Outcome.DONE):
+                            return  # a stream of ours
+                        case End() | Gap() | Reset():
+                            raise interruption(record)
                     if place.error is not None:
                         raise SourceError(f"the provider reported an error: {place.error}")
                     if place.complete:
@@ -90,10 +107,10 @@ async def upstream(
 
 @dataclass(slots=True)
 class Place:
-    """Keep what the events tell of the answer as a whole."""
+    """Keep what the events tell of the answer as a whole; for `upstream`, and for the relay."""
 
     known: bool = False
-    """It looks like an answer of a provider, which says when it is complete."""
+    """It looks like the answer of a provider that says when it is complete."""
     complete: bool = False
     """Nothing more will come."""
     finishing: bool = False

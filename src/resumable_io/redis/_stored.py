@@ -28,6 +28,7 @@ from resumable_core import (
     decode_sentinel,
     encode_batch,
     encode_sentinel,
+    is_told,
     page_of,
 )
 
@@ -82,7 +83,7 @@ def commit_call(
     """
     sentinel, batch = effect.sentinel, effect.batch
     old, gone, kept = before.sentinel, sentinel.state is State.ABSENT, sentinel.retention
-    changed = (old.state, old.epoch) != (sentinel.state, sentinel.epoch)
+    changed = is_told(old, sentinel)
     return Call(
         COMMIT,
         _names(keys, channel=bool(wanted) or old.state is State.OPEN),

@@ -34,6 +34,7 @@ from resumable_core import (
     Observe,
     Sentinel,
     decide,
+    is_told,
 )
 
 from ._clock import Clock
@@ -228,7 +229,7 @@ class Writer:
             self._told[stream_id] = after
             if effect.batch is not None:
                 items.append(Appended(effect.batch))
-            if (before.state, before.epoch) != (after.state, after.epoch):
+            if is_told(before, after):
                 items.append(Changed(after))
         return effect, [(stream_id, item) for item in items]
 

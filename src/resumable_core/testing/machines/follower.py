@@ -27,7 +27,7 @@ from resumable_core import (
     Stop,
     Takeover,
 )
-from resumable_core._follower import LONGEST_RETRY, SLICES
+from resumable_core._follower import LONGEST_RETRY, SHARED_PAGES
 from resumable_core._records import byte_length
 from resumable_core.testing.worlds.follower import LEASE, LIMITS, FollowerWorld
 
@@ -219,7 +219,7 @@ class FollowerMachine(RuleBasedStateMachine):
     def the_window_is_a_part_of_the_log(self) -> None:
         """Contiguous, up to the top, and what stood under those ids."""
         follower = self.follower
-        window, top = follower._window, follower._top
+        window, top = follower._window.events, follower._window.top
         assert [event.id.seq for event in window] == list(range(top + 1 - len(window), top + 1))
         for event in window:
             assert event == self.world.held[event.id]
@@ -228,18 +228,18 @@ class FollowerMachine(RuleBasedStateMachine):
 
     @invariant()
     def pages_are_parts_of_the_window(self) -> None:
-        follower = self.follower
-        first = follower._top + 1 - len(follower._window)
-        for after in range(max(0, first - 3), follower._top + 3):
+        follower, window = self.follower, self.follower._window
+        first = window.top + 1 - len(window.events)
+        for after in range(max(0, first - 3), window.top + 3):
             page = follower.page(after)
             if not follower.ready or after < first - 1:
                 assert page is None
             else:
                 assert page is not None
                 assert page is follower.page(after)
-                assert page.events == tuple(follower._window[after + 1 - first :])
+                assert page.events == tuple(window.events[after + 1 - first :])
                 assert page.after == after
-                assert page.sentinel.last_seq == follower._top
+                assert page.sentinel.last_seq == window.top
 
     @invariant()
     def consumers_are_woken(self) -> None:
@@ -255,13 +255,14 @@ class FollowerMachine(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         """Law 8."""
         follower, limits = self.follower, self.follower._limits
-        size = sum(byte_length(event.data) for event in follower._window)
-        assert follower._bytes == size
-        one_batch = len(follower._chunks) == 1
-        assert len(follower._window) <= limits.window_count or one_batch
+        window = follower._window
+        size = sum(byte_length(event.data) for event in window.events)
+        assert window._bytes == size
+        one_batch = len(window._batches) == 1
+        assert len(window.events) <= limits.window_count or one_batch
         assert size <= limits.window_bytes or one_batch
         assert len(follower._pending) <= limits.pending
-        assert len(follower._slices) <= SLICES
+        assert len(follower._pages) <= SHARED_PAGES
 
     @invariant()
     def reads_are_few(self) -> None:

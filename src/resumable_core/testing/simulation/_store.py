@@ -27,6 +27,7 @@ from resumable_core import (
     decode_sentinel,
     encode_batch,
     encode_sentinel,
+    is_told,
 )
 from resumable_core.testing.changes import copy_of
 
@@ -88,7 +89,7 @@ class Store:
         self._remember()
         if effect.batch is not None:
             self._publish(Appended(decode_batch(encode_batch(effect.batch))))
-        if (before.state, before.epoch) != (after.state, after.epoch):
+        if is_told(before, after):
             record = encode_sentinel(after)
             told = decode_sentinel(
                 record, lease_until=after.lease_until, expires_at=after.expires_at

@@ -226,7 +226,7 @@ class FollowerWorld:
             theirs.lineage,
         )
         assert (mine.last_seq, mine.error) == (theirs.last_seq, theirs.error)
-        assert follower._top == theirs.last_seq
+        assert follower._window.top == theirs.last_seq
         for after in range(log.sentinel.last_seq + 3):
             page = follower.page(after)
             if page is not None:

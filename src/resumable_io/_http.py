@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, ClassVar, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -27,6 +28,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 """What an ASGI application is called with (the ASGI specification, version 3)."""
+
+logger: Final = logging.getLogger("resumable_io")
 
 MAX_OFFSET_DIGITS: Final = 16
 
@@ -85,6 +88,16 @@ def status_of(error: ResumableError) -> int:
             return 503
         case _:
             return 500
+
+
+def reason_of(error: ResumableError) -> str:
+    """Return what a client is told about `error`; what the store has said is for the log alone."""
+    if not isinstance(error, BackendError):
+        return str(error)
+    logger.log(
+        logging.INFO if error.may_pass else logging.ERROR, "a request was refused: %s", error
+    )
+    return error.safe_reason
 
 
 def response_start(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Message:

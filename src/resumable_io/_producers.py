@@ -34,6 +34,7 @@ class Producers:
         self._threads = threads
         self._claiming: dict[ProducerDriver, CancelScope] = {}
         self._running: set[ProducerDriver] = set()
+        self._produced = followers.reads.produced
         self._closed = False
 
     def __len__(self) -> int:
@@ -59,6 +60,7 @@ class Producers:
         finally:
             del self._claiming[driver]
         self._running.add(driver)
+        self._produced[driver.stream_id] += 1
         self._tasks.start_soon(self._run, driver, source)
 
     async def finished(self) -> None:
@@ -88,5 +90,8 @@ class Producers:
                 await driver.run(source, self._threads)
         finally:
             self._running.discard(driver)
+            self._produced[driver.stream_id] -= 1
+            if not self._produced[driver.stream_id]:
+                del self._produced[driver.stream_id]
             if driver.abandoned is not None:
                 self._followers.abandoned(driver.stream_id, *driver.abandoned)

@@ -7,6 +7,7 @@ the answer. So while one read of a page is under way, one more is about to begin
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, TypeAlias
 
 from anyio import Semaphore, current_time
@@ -26,9 +27,21 @@ class Reads:
     """Do the reading of a process."""
 
     def __init__(self, backend: Backend) -> None:
+        self.produced: Counter[str] = Counter()
+        """The streams that this process produces: how many of its producers hold each."""
         self._backend = backend
         self._slots = Semaphore(CONCURRENT_READS, fast_acquire=True)
         self._newest: dict[_Place, _Read] = {}
+
+    def watched_for(self, stream_id: str) -> float:
+        """Return for how long the store has been watched by whoever judges a stream's producer.
+
+        Nobody in a process judges its own: when they are late, an event loop that was blocked, or a
+        process that was stopped, has kept them from renewing their leases.
+        """
+        if self.produced[stream_id]:
+            return 0.0
+        return current_time() - self._backend.connected_since
 
     async def read(self, stream_id: str, after: int, limit: int) -> Page:
         """Return the page of at most `limit` events after a seq; see `Backend.read`."""
@@ -46,9 +59,8 @@ class Reads:
                 await before.finished()
             async with self._slots:
                 read.begun = True
-                connected_for = current_time() - self._backend.connected_since
                 page = await self._backend.read(
-                    stream_id, after, limit, connected_for=connected_for
+                    stream_id, after, limit, connected_for=self.watched_for(stream_id)
                 )
         except Exception as error:
             read.error = error
@@ -66,6 +78,8 @@ class Reads:
     ) -> Page:
         """Return a page that nobody else gets, since `connected_for` is the caller's own."""
         async with self._slots:
+            if self.produced[stream_id]:
+                connected_for = 0.0
             return await self._backend.read(stream_id, after, limit, connected_for=connected_for)
 
 

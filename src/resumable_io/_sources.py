@@ -28,7 +28,14 @@ from typing import Final, Protocol, Self, TypeAlias, TypeGuard, cast
 from anyio import CapacityLimiter, current_effective_deadline, move_on_after, to_thread
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from resumable_core import Event, InvalidInput, InvalidMessage, Message, ResumableError
+from resumable_core import (
+    BackendError,
+    Event,
+    InvalidInput,
+    InvalidMessage,
+    Message,
+    ResumableError,
+)
 
 Items: TypeAlias = AsyncIterable[object] | Iterable[object]
 Source: TypeAlias = (
@@ -55,6 +62,8 @@ class SourceError(ResumableError):
 def safe_reason(error: BaseException) -> str:
     """Return what consumers may be told about an exception of a source."""
     name = type(error).__name__
+    if isinstance(error, BackendError):
+        return f"{name}: {error.safe_reason}"
     return f"{name}: {error}" if isinstance(error, ResumableError) else name
 
 

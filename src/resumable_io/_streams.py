@@ -13,7 +13,6 @@ from typing import Final, Self
 from anyio import (
     CapacityLimiter,
     create_task_group,
-    current_time,
     get_cancelled_exc_class,
 )
 from anyio.abc import TaskGroup
@@ -409,7 +408,7 @@ class Streams:
             metadata=dict(metadata or {}),
             on_lost=Takeover(on_lost),
             replaces=replaces,
-            connected_for=current_time() - self._backend.connected_since,
+            connected_for=self._followers.reads.watched_for(stream_id),
         )
         return ProducerDriver(self._backend, stream_id, claim, self._limits, self._encode)
 

@@ -54,6 +54,7 @@ from ._http import (
     header,
     headers_of,
     last_event_id,
+    reason_of,
     refuse,
     resume_at,
     status_of,
@@ -189,12 +190,12 @@ class StreamResponse:
 
         It gives up for good at any status but 200 (WHATWG HTML, section 9.2.3).
         """
-        status, headers = status_of(error), headers_of(error)
+        status, reason = status_of(error), reason_of(error)
         patient = b"text/event-stream" in (header(scope, b"accept") or b"")
         if status == 503 and patient and (farewell := self.farewell(_delay(error))) is not None:
             await answer(send, 200, self.raw_response_headers(), farewell)
         else:
-            await refuse(send, status, str(error), headers)
+            await refuse(send, status, reason, headers_of(error))
 
     async def _look(self, scope: Scope) -> None:
         """Raise what keeps a request from being granted, as far as a look can tell."""

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from resumable_core import ResumableError
 
 from . import ai_sdk, asgi, channels
-from ._http import headers_of
+from ._http import headers_of, reason_of
 from ._sources import Source
 from ._streams import Streams
 
@@ -141,7 +141,7 @@ def channel_endpoint(
 
 def _refuse(_: Request, error: ResumableError) -> Response:
     headers = {"cache-control": "no-store", **headers_of(error)}
-    return PlainTextResponse(str(error), asgi.status_of(error), headers)
+    return PlainTextResponse(reason_of(error), asgi.status_of(error), headers)
 
 
 exception_handlers: Final[dict[Any, Any]] = {ResumableError: _refuse}

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+from urllib.parse import quote, unquote
 
 import httpx2
 import pytest
@@ -57,6 +58,22 @@ def test_a_body_in_and_events_out(serve):
         assert [http.get(url).status_code, http.delete(url).status_code] == [404, 404]
         server.interrupt(signal.SIGTERM)
         assert server.wait() == 0
+
+
+def test_an_id_of_an_app_may_hold_slashes(serve):
+    """Quoted, as in `encodeURIComponent`, or as they are."""
+    with serve():
+        ready(serve.url)
+        for path in (quote("user/42 ü%", safe=""), "user/43"):
+            url = f"{serve.url}/streams/{path}"
+            assert http.post(url, content=b"x").json()["id"] == unquote(path)
+            assert http.get(url, params={"format": "text"}).text == "x"
+            assert http.get(f"{url}/state").json()["outcome"] == "done"
+            assert http.post(f"{url}/stop").status_code == 200
+            assert http.delete(url).status_code == 204
+        url = f"{serve.url}/channels/user%2F42"
+        assert http.post(url, json={"data": "x"}).status_code == 202
+        assert http.delete(url).status_code == 204
 
 
 def test_only_who_knows_a_token_comes_in(serve, tmp_path):

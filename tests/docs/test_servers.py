@@ -14,6 +14,7 @@ SERVED = {
     "docs/tutorial/first-answer.md",
     "docs/howto/fastapi.md",
     "docs/howto/starlette.md",
+    "docs/howto/frameworks.md",
     "docs/howto/trio.md",
     "docs/howto/stop-and-authorize.md",
     "docs/howto/text.md",
@@ -144,6 +145,40 @@ def test_starlette(command, tmp_path):
 def test_without_a_framework(tmp_path):
     with serving(write("docs/howto/starlette.md", tmp_path), *UVICORN, "plain:app") as server:
         survives_broken_connections(server.client, "/one", COUNTED)
+
+
+FRAMEWORKS = "docs/howto/frameworks.md"
+
+
+def test_litestar(tmp_path):
+    with serving(write(FRAMEWORKS, tmp_path), *UVICORN, "litestar_app:app") as server:
+        survives_broken_connections(server.client, "/answers/one", COUNTED)
+
+
+SETTINGS = """
+SECRET_KEY = "for tests"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "urls"
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+"""
+URLS = """
+from answers import answer, ask
+from django.urls import path
+
+urlpatterns = [path("answers", ask), path("answers/<slug:answer_id>", answer)]
+"""
+
+
+def test_django(tmp_path):
+    directory = write(FRAMEWORKS, tmp_path)
+    (directory / "settings.py").write_text(SETTINGS, encoding="utf-8")
+    (directory / "urls.py").write_text(URLS, encoding="utf-8")
+    with serving(directory, *UVICORN, "asgi:app") as server:
+        client = server.client
+        answer_id = client.post("/answers").json()["id"]
+        survives_broken_connections(client, f"/answers/{answer_id}", COUNTED)
+        assert client.get("/answers/unknown").status_code == 404
+        assert client.get("/unknown").status_code == 404
 
 
 def test_trio(tmp_path):

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import logging
 import math
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 from anyio import (
@@ -33,9 +35,12 @@ from resumable_core import (
 )
 from resumable_core.testing import append
 from resumable_io import (
+    BackendError,
+    BackendFull,
     BackendUnavailable,
     InvalidInput,
     MemoryBackend,
+    ResumableError,
     SourceError,
     State,
     Streams,
@@ -498,6 +503,40 @@ async def test_a_store_that_does_not_answer_is_not_the_clients_fault(response_cl
         assert_refused(await get(response_class(streams, "x")), 503)
 
 
+STORE_ERRORS = {
+    "away": (
+        BackendUnavailable("Error 111 connecting to 10.0.0.1:6379"),
+        "the store did not answer",
+    ),
+    "full": (BackendFull("/srv/streams.db cannot grow"), "the store is full"),
+    "broken": (BackendError("foreign data in shop:{a}:log"), "the store failed"),
+}
+
+
+@pytest.mark.parametrize("case", STORE_ERRORS)
+@of_both
+async def test_a_client_is_not_told_where_the_store_is(response_class, case, caplog):
+    """An address, a path or a key are for the log, where what does not pass by itself shows."""
+    caplog.set_level(logging.INFO, "resumable_io")
+    error, said = STORE_ERRORS[case]
+
+    class Failing(MemoryBackend):
+        async def read(self, *args, **kwargs):
+            raise error
+
+    async with hasty(Failing()) as streams:
+        client = await get(response_class(streams, "x"))
+        assert_refused(client, 503)
+        assert client.text == said
+        patient = await get(response_class(streams, "x"), accept="text/event-stream")
+        assert str(error) not in patient.text
+        handle = starlette.exception_handlers[ResumableError]
+        assert handle(None, error).body.decode() == said
+    lines = [(record.levelno, record.getMessage()) for record in caplog.records]
+    level = logging.INFO if error.may_pass else logging.ERROR
+    assert lines == [(level, f"a request was refused: {error}")] * 3
+
+
 @of_both
 async def test_streams_that_were_left_are_unavailable(response_class):
     async with hasty() as streams:
@@ -840,17 +879,49 @@ async def test_draining_in_the_middle_of_a_piece_cuts_it_off(response_class):
         assert not client.complete
 
 
-@of_sse
-async def test_leaving_the_streams_ends_event_streams_cleanly(response_class):
-    """Whoever waits when the process shuts down is sent to another one."""
+@pytest.mark.virtual_time
+@of_both
+async def test_draining_waits_no_longer_than_that_for_a_client_that_does_not_read(response_class):
+    """Law 7: neither with a last piece, nor where the connection is to be broken."""
+    async with hasty() as streams, create_task_group() as group:
+        client = Client()
+
+        async def send(message):
+            if not client.reads:
+                await sleep_forever()
+            await Client.send(client, message)
+
+        client.send = send
+        response = response_class(streams, "x", Script("one"), heartbeat=math.inf, send_timeout=20)
+        group.start_soon(client.get, response)
+        await sleep(1)
+        client.reads = False
+        streams.shutdown.begin()
+        await sleep(19)
+        assert not client.cut
+        await sleep(2)
+        assert client.cut
+        assert not client.complete
+
+
+@of_both
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+async def test_leaving_the_streams_sends_clients_to_another_process(response_class, error):
+    """An event stream ends cleanly then, and text is cut off; also without a drain before."""
     async with create_task_group() as group:
         client = Client()
-        async with hasty() as streams:
-            group.start_soon(client.get, response_class(streams, "x", Script("one")))
-            await client.seen(1)
-            await wait_all_tasks_blocked()
-    assert client.complete
-    assert client.data == ["one"]
+        with nullcontext() if error is None else pytest.raises(error):
+            async with hasty() as streams:
+                group.start_soon(client.get, response_class(streams, "x", Script("one")))
+                await until(lambda: b"one" in client.body)
+                await wait_all_tasks_blocked()
+                if error is not None:
+                    raise error
+    if response_class in SSE:
+        assert client.complete
+        assert client.data == ["one"]
+    else:
+        assert client.cut
 
 
 # Ends that are none

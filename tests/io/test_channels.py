@@ -33,6 +33,7 @@ from resumable_io import (
     Streams,
     StreamsClosed,
 )
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.cancelling import Cut, at_each_await
 from tests.io.scripted import tasks
 
@@ -457,3 +458,13 @@ async def test_nothing_stays_behind():
         await wait_all_tasks_blocked()
         assert tasks() == before
         assert streams.statistics().followers == 0
+        assert not streams._channels._publishers
+
+
+async def test_nothing_stays_behind_of_a_writer_who_was_cancelled():
+    backend = FaultyBackend(MemoryBackend(), {"publish": Fault.DELAY}.get, delay=2)
+    async with Streams(backend) as streams:
+        with move_on_after(1):
+            await streams.channel("one").publish("x")
+        await sleep(2)
+        assert not streams._channels._publishers

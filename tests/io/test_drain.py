@@ -11,6 +11,7 @@ from anyio import create_task_group, current_time, sleep, to_thread
 from resumable_core import Fenced, Outcome
 from resumable_io import MemoryBackend, Streams
 from resumable_io.asgi import drain_on_sigterm
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script
 
 UNHANDLED = """
@@ -90,6 +91,23 @@ async def test_hurry_does_not_wait_until_the_streams_are_left(how):
         await sleep(0.2)
         state = await streams.state("x")
         assert (state.outcome, state.error) == (Outcome.LOST, "the producer was shut down")
+
+
+@pytest.mark.virtual_time
+async def test_a_claim_that_is_under_way_when_there_is_hurry_gets_no_grace():
+    backend = FaultyBackend(MemoryBackend(), {"apply": Fault.DELAY}.get, delay=2)
+    async with Streams(backend) as elsewhere, create_task_group() as group:
+        script = Script("one")
+        async with Streams(backend, grace=100) as streams:
+            group.start_soon(streams.start, "x", script)
+            await sleep(1)
+            streams.shutdown.begin()
+            streams.shutdown.hurry()
+            await sleep(1.5)
+            start = current_time()
+        assert current_time() - start <= 5
+        assert script.started == script.closed
+        assert (await elsewhere.state("x")).outcome is Outcome.LOST
 
 
 def test_handlers_are_put_back_when_the_streams_have_been_left():

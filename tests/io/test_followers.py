@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from resumable_core import BackendError, Outcome
 from resumable_io import BackendUnavailable, Live, MemoryBackend, Streams
 from resumable_io.testing import Fault, FaultyBackend
-from tests.io.scripted import Script, data_of, records_of
+from tests.io.scripted import Script, data_of, records_of, tasks
 
 WHOLE = ["one", "two", "three"]
 LEASE, CHECK, OUTAGE = 15.0, 5.0, 45.0
@@ -303,11 +303,12 @@ async def test_one_follower_serves_all():
             await sleep(1)
             assert streams.statistics().subscriptions == 20
             assert streams.statistics().followers == 1
-            assert len([feed for feed in backend._feeds._feeds["x"] if feed.events]) == 1
+            (feed,) = [feed for feed in backend._feeds._feeds["x"] if feed.events]
             for subscription in subscriptions[1:]:
                 await subscription.aclose()
             await sleep(1)
             assert streams.statistics().followers == 1
+            assert feed in backend._feeds._feeds["x"]  # it goes on as if nothing had happened
             await subscriptions[0].aclose()
             await sleep(0.1)
             assert streams.statistics().followers == 0
@@ -348,6 +349,17 @@ async def test_a_consumer_that_waits_alone_is_not_forgotten():
     assert got == WHOLE
 
 
+async def test_the_clock_forgets_who_has_left():
+    """Law 8: however many come and go before anything is due."""
+    async with Streams(grace=0) as streams:
+        await streams.start("x", Script())
+        for _ in range(200):
+            async with await streams.resume("x", Live()) as subscription:
+                with move_on_after(0.001):
+                    await anext(subscription)
+        assert len(streams._followers._calls) <= 2 * len(streams._followers) + 65
+
+
 async def test_a_follower_that_comes_while_the_last_one_leaves():
     """A new consumer never gets the follower of those who have just left."""
     script = Script()
@@ -375,20 +387,36 @@ async def test_a_follower_that_comes_while_the_last_one_leaves():
         assert streams.statistics().followers == 0
 
 
-async def test_a_follow_that_never_returns_can_be_left():
-    class Stuck(MemoryBackend):
-        async def follow(self, stream_id, tell, *, events):
-            if events:
-                await sleep_forever()
-            return await super().follow(stream_id, tell, events=events)
+class Stuck(MemoryBackend):
+    """Neither confirms to consumers that they follow, nor refuses it."""
 
+    async def follow(self, stream_id, tell, *, events):
+        if events:
+            await sleep_forever()
+        return await super().follow(stream_id, tell, events=events)
+
+
+async def test_nobody_waits_for_ever_for_a_feed():
+    """Law 7: whoever waits is told after the length of an outage."""
     async with Streams(Stuck(), grace=0) as streams:
         subscription = await streams.start("x", Script())
+        start = current_time()
+        with fail_after(2 * OUTAGE), pytest.raises(BackendUnavailable):
+            await anext(subscription)
+        assert current_time() - start == pytest.approx(OUTAGE)
+
+
+async def test_a_follow_that_never_returns_can_be_left():
+    async with Streams(Stuck(), grace=0) as streams:
+        subscription = await streams.start("x", Script())
+        await sleep(0.1)
+        before = tasks()
         with move_on_after(1):
             await anext(subscription)
         await subscription.aclose()
         await sleep(0.1)
         assert streams.statistics().followers == 0
+        assert tasks() == before
 
 
 @given(

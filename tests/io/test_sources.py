@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from anyio import (
@@ -17,6 +18,7 @@ from anyio import (
     current_time,
     fail_after,
     get_cancelled_exc_class,
+    move_on_after,
     sleep,
     sleep_forever,
     to_thread,
@@ -28,6 +30,7 @@ from hypothesis import strategies as st
 
 from resumable_core import Append, Message, Observe, Outcome, ProducerLimits
 from resumable_io import (
+    BackendUnavailable,
     Fenced,
     InvalidInput,
     InvalidMessage,
@@ -50,7 +53,7 @@ from resumable_io._sources import (
     to_message,
     wants_history,
 )
-from resumable_io.testing import FaultyBackend
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 
 ITEMS = ["one", "two", "three"]
@@ -238,6 +241,34 @@ async def test_a_source_gets_what_is_in_the_log(count):
     assert [event.data for event in got] == before
 
 
+async def test_a_source_gets_what_is_left_of_the_log():
+    """What the store has lost of it is not waited for."""
+
+    class Forgetful(MemoryBackend):
+        async def read(self, *args, **kwargs):
+            page = await super().read(*args, **kwargs)
+            return replace(page, events=page.events[:1] if page.after == 0 else ())
+
+    got = []
+
+    async def continued(history):
+        got.extend(history)
+        yield "the rest"
+
+    async with Streams(Forgetful()) as streams:
+        with CancelScope() as scope:
+            async with streams.produce("x") as out:
+                for text in ITEMS:
+                    await out.send(text)
+                await out.flush()
+                scope.cancel()
+                await checkpoint()
+        await until(lambda: streams.statistics().producers == 0)
+        await streams.start("x", continued, on_lost="continue")
+        await until(lambda: streams.statistics().producers == 0)
+    assert [event.data for event in got] == [ITEMS[0]]
+
+
 async def test_a_source_that_is_the_first_gets_an_empty_history():
     async def source(history):
         yield list(history)
@@ -413,10 +444,11 @@ async def raising_at_once(error):
         (ValueError("a secret"), "ValueError"),
         (SourceError("the model is overloaded"), "SourceError: the model is overloaded"),
         (ExceptionGroup("a secret", [ValueError("a secret")]), "ExceptionGroup"),
+        (BackendUnavailable("a secret"), "BackendUnavailable: the store did not answer"),
         (OddError("a secret"), "OddError"),
         (BaseExceptionGroup("a secret", [OddError("a secret")]), "BaseExceptionGroup"),
     ],
-    ids=["any", "SourceError", "group", "base", "base group"],
+    ids=["any", "SourceError", "group", "store", "base", "base group"],
 )
 async def test_a_source_that_raises_fails_its_stream_alone(make, data, error, shown, caplog):
     """Consumers get what was produced, then End(failed) with the class name alone, or with the
@@ -518,6 +550,8 @@ async def test_what_ends_the_program_is_no_fault_of_a_source(error):
 def test_only_errors_of_this_library_are_quoted():
     assert safe_reason(KeyError("a secret")) == "KeyError"
     assert safe_reason(Fenced("taken over")) == "Fenced: taken over"
+    away = BackendUnavailable("Error 111 connecting to 10.0.0.1:6379")
+    assert safe_reason(away) == "BackendUnavailable: the store did not answer"
 
 
 # Sources that are not needed
@@ -552,6 +586,15 @@ class ClosableStream(Closable):
         self.closed += 1
 
 
+class ClosableResponse(ClosableStream):
+    """As one that is iterated by a generator, and has a connection to close besides."""
+
+    async def __aiter__(self):
+        self.used += 1
+        for item in ():
+            yield item
+
+
 class ClosableFile:
     """An iterable with a `close` that may block."""
 
@@ -569,7 +612,7 @@ class ClosableFile:
         self.thread = threading.current_thread()
 
 
-CLOSABLES = [Closable, ClosableStream, ClosableFile]
+CLOSABLES = [Closable, ClosableStream, ClosableResponse, ClosableFile]
 
 
 @asynccontextmanager
@@ -658,6 +701,18 @@ async def test_a_source_that_is_not_needed_is_closed(case):
         called = []
         await start(lambda: called.append("called") or ITEMS)
         assert called == []
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("how", ["start", "start_or_resume"])
+async def test_a_source_is_closed_if_its_start_was_cancelled(how):
+    backend = FaultyBackend(MemoryBackend(), {"apply": Fault.DELAY}.get, delay=2)
+    async with Streams(backend, grace=0) as streams:
+        for make in CLOSABLES:
+            source = make()
+            with move_on_after(1):
+                await getattr(streams, how)(make.__name__, source)
+            assert (source.used, source.closed) == (0, 1)
 
 
 @pytest.mark.parametrize("how", ["start", "start_or_resume"])

@@ -3,6 +3,7 @@
 import functools
 import gc
 import math
+import time
 from contextlib import suppress
 
 import anyio
@@ -57,6 +58,7 @@ from resumable_io import (
     StreamsClosed,
 )
 from resumable_io.sqlite import SQLiteBackend
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, tasks, until
 from tests.io.test_sources import Closable
 
@@ -178,6 +180,28 @@ async def test_who_finds_a_claim_that_is_taken_back_starts_itself():
         assert await data_of(await streams.start_or_resume("x", script)) == WHOLE
     assert not backend.faster
     assert (script.calls, script.closed) == (1, 1)
+
+
+@pytest.mark.virtual_time
+async def test_a_stream_that_is_deleted_as_soon_as_it_is_started_is_not_started_again():
+    """Law 4: the source is used once, whatever becomes of what it has made."""
+
+    class Deleted(MemoryBackend):
+        claims = 0
+
+        async def apply(self, stream_id, change):
+            sentinel = await super().apply(stream_id, change)
+            if isinstance(change, Claim):
+                self.claims += 1
+                assert self.claims == 1
+                await super().apply(stream_id, Delete())
+            return sentinel
+
+    script = Script(*WHOLE)
+    async with hasty(Deleted()) as streams:
+        with pytest.raises(StreamNotFound):
+            await streams.start_or_resume("x", script)
+    assert script.calls <= 1
 
 
 @pytest.mark.parametrize("position", [None, Beginning(), AtCharacter(0), Live()])
@@ -788,6 +812,22 @@ async def test_a_running_stream_is_not_replaced():
             await streams.start("x", Script(), replaces=epoch)
 
 
+async def test_a_blocked_event_loop_is_not_the_death_of_its_producers():
+    """Who is blocked here cannot renew a lease here: those who look next know as much."""
+    source = Script("one")
+    async with hasty(lease=0.2) as streams:
+        subscription = await streams.start("x", source)
+        assert (await anext(subscription)).data == "one"
+        time.sleep(0.3)  # noqa: ASYNC251 - as code does that should not
+        assert (await streams.state("x")).state is State.ACTIVE
+        with pytest.raises(StreamExists):
+            await streams.start("x", Script("another"), on_lost="restart")
+        source.put("two")
+        source.end()
+        assert await data_of(subscription) == ["two"]
+        assert (await streams.state("x")).outcome is Outcome.DONE
+
+
 @pytest.mark.virtual_time
 async def test_a_dead_producer_is_noticed():
     """Law 7: every consumer gets End(lost) within the lease plus one check interval, and the id can
@@ -1244,6 +1284,26 @@ async def test_those_who_wait_are_told_when_the_process_shuts_down():
 
 
 @pytest.mark.virtual_time
+async def test_who_reads_when_the_process_shuts_down_is_told():
+    """The page that comes too late brings nothing, and nobody is left to wait for more."""
+    backend = FaultyBackend(MemoryBackend(), delay=2)
+    told = []
+    async with create_task_group() as group, hasty(backend) as streams:
+        subscription = await streams.start("x", Script())
+
+        async def wait():
+            with pytest.raises(StreamsClosed):
+                await anext(subscription)
+            told.append(current_time() - start)
+
+        backend.faults = {"read": Fault.DELAY}.get
+        start = current_time()
+        group.start_soon(wait)
+        await sleep(1)
+    assert told == [pytest.approx(2)]
+
+
+@pytest.mark.virtual_time
 async def test_draining_refuses_new_producers():
     """Existing streams are still resumed, and produced to their end."""
     script = Script("one")
@@ -1479,6 +1539,7 @@ async def test_a_thousand_streams_leave_nothing():
         await until(lambda: streams.statistics() == IDLE)
         await wait_all_tasks_blocked()
         assert tasks() == before
+        assert not streams.shutdown._graces
         assert [each async for each in streams.scan()] == []
 
 

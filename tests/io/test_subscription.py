@@ -39,6 +39,7 @@ from resumable_core import (
 )
 from resumable_core.testing import blobs, texts
 from resumable_io import (
+    BackendUnavailable,
     Interruption,
     MemoryBackend,
     SourceError,
@@ -47,12 +48,14 @@ from resumable_io import (
     StreamLost,
     StreamReset,
     Streams,
+    StreamsClosed,
     StreamStopped,
 )
-from resumable_io.testing import FaultyBackend
+from resumable_io.testing import Fault, FaultyBackend
 from tests.io.scripted import Script, data_of, records_of, until
 
 WHOLE = ["one", "two", "three"]
+CHECK, OUTAGE = 5.0, 45.0  # what `Streams` has when it is told nothing else
 
 
 # Iterating and receiving
@@ -540,6 +543,135 @@ async def test_a_window_that_is_old_voids_nothing():
         script.put("four")
         script.end()
         assert await data_of(ahead) == ["four"]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("what", ["ended", "left"])
+async def test_what_happens_during_a_read_that_brings_nothing_is_not_missed(what):
+    """Law 7: it wakes nobody, since just then nobody waits."""
+    reads, told = [], []
+
+    class Deaf(MemoryBackend):
+        """Delivers no events, and is slow to answer who asks for what comes after them."""
+
+        def follow(self, stream_id, tell, *, events):
+            return super().follow(stream_id, tell, events=False)
+
+        async def read(self, stream_id, after, limit, *, connected_for):
+            page = await super().read(stream_id, after, limit, connected_for=connected_for)
+            if after == 3:
+                reads.append(after)
+                await sleep(2)
+            return page
+
+    async def wait(subscription):
+        with suppress(StreamsClosed):
+            told.append(type(await anext(subscription.records())))
+            return
+        told.append(StreamsClosed)
+
+    script = Script("one")
+    async with create_task_group() as group:
+        async with Streams(Deaf(), check_interval=100, grace=0) as streams:
+            await streams.start("x", script)
+            await sleep(1)
+            behind = await streams.resume("x", Live())
+            group.start_soon(wait, behind)
+            await sleep(1)  # from now on the window ends with the first event
+            script.put("two", "three")
+            await sleep(1)
+            ahead = await streams.resume("x", Live())
+            group.start_soon(wait, ahead)
+            await sleep(5)
+            reads.clear()
+            with fail_after(60):  # it doubts the window, and asks the log
+                while not reads:  # noqa: ASYNC110 - in virtual time
+                    await sleep(0.5)
+            assert told == []
+            if what == "ended":
+                script.end()
+                await sleep(10)
+                assert told == [StreamEvent, End]
+        if what == "left":
+            await sleep(10)
+            assert told == [StreamsClosed] * 2
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("running", [False, True])
+async def test_who_reads_the_log_waits_for_a_store_that_comes_back(running):
+    """An outage is ridden out by those, too, who need no follower, or are behind its window."""
+    backend = FaultyBackend(MemoryBackend())
+    async with Streams(backend) as streams, create_task_group() as group:
+        numbers = [str(number) for number in range(3 * PAGE_EVENTS)]
+        script = Script(*numbers, ended=not running)
+        await streams.start("x", script)
+        await sleep(1)
+        if running:
+            group.start_soon(data_of, await streams.resume("x", Live()))
+            await sleep(1)
+        subscription = await streams.resume("x")
+
+        def faults(call):
+            assert backend.failures < 20, "it asks over and over"
+            return Fault.REFUSE if call == "read" else None
+
+        async def recover():
+            await sleep(10)
+            backend.recover()
+            script.end()
+
+        backend.faults = faults
+
+        group.start_soon(recover)
+        with fail_after(10 + CHECK):
+            assert await data_of(subscription) == numbers
+
+
+@pytest.mark.virtual_time
+async def test_who_never_waits_for_long_learns_of_an_outage():
+    """Law 7: although each of its reads is cancelled before the store has failed to answer."""
+
+    class Silent(MemoryBackend):
+        silent = False
+
+        async def read(self, *args, **kwargs):
+            if self.silent:
+                await sleep(5)
+                raise BackendUnavailable("no answer within 5 s")
+            return await super().read(*args, **kwargs)
+
+    backend = Silent()
+    async with Streams(backend) as streams:
+        await data_of(await streams.start("x", [str(number) for number in range(2 * PAGE_EVENTS)]))
+        subscription = await streams.resume("x")
+        await subscription.receive()
+        backend.silent = True
+
+        async def wait():
+            while True:
+                with move_on_after(1):
+                    await anext(subscription)
+
+        with fail_after(OUTAGE + 2 * CHECK), pytest.raises(BackendUnavailable):
+            await wait()
+
+
+@pytest.mark.virtual_time
+async def test_a_subscription_that_has_told_the_end_holds_nothing():
+    """Law 8: whether it is closed or not."""
+    script = Script("one")
+    async with Streams() as streams:
+        subscription = await streams.start("x", script)
+        await anext(subscription)
+        with move_on_after(1):
+            await anext(subscription)
+        assert streams.statistics().followers == 1
+        script.end()
+        assert [type(record) async for record in subscription.records()] == [End]
+        await sleep(0.1)
+        assert streams.statistics().followers == 0
 
 
 @pytest.mark.virtual_time

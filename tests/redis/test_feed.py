@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
-from anyio import CancelScope, create_task_group, sleep
+from anyio import CancelScope, create_task_group, sleep, sleep_forever
 from anyio.lowlevel import checkpoint
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -196,7 +196,20 @@ SLOW_TO_ANSWER_AT_FIRST = [
 ]
 
 
+CONFIRMED = [*[("turn", None)] * 8, ("serve", None), ("deliver", None), *[("turn", None)] * 8]
+LOST_WITH_ITS_CONNECTION = [
+    *[("follow", ("a",)), *CONFIRMED],
+    *[("publish", "a"), ("break", None)],
+]
+GIVEN_UP_AS_THE_CONNECTION_BREAKS = [
+    *[("follow", ("a",)), *CONFIRMED, ("leave", 0), *[("turn", None)] * 8],
+    *[("break", None), ("follow", ("a",))],
+]
+
+
 @given(st.lists(STEPS, max_size=40))
+@example(LOST_WITH_ITS_CONNECTION)
+@example(GIVEN_UP_AS_THE_CONNECTION_BREAKS)
 @example(CHECKED_WHILE_SOMEBODY_RETURNS)
 @example(CONFIRMED_BEFORE_IT_IS_GIVEN_UP)
 @example(SLOW_TO_ANSWER_AT_FIRST)
@@ -265,6 +278,105 @@ async def test_who_breaks_down_when_they_are_told_does_so_alone():
         await server.settle()
         visitor.check()
         assert server.connections == 1
+
+
+async def test_who_leaves_when_they_are_told_disturbs_nobody():
+    """Law 10: whoever has left is told nothing more, and the others, who stay, lose nothing."""
+    told, unfollow = [], {}
+
+    async with feeding() as (feed, server, tasks):
+
+        async def follow(name, other):
+            def tell(item):
+                told.append(name)
+                unfollow[other]()
+
+            unfollow[name] = await feed.follow(("a",), tell)
+
+        tasks.start_soon(follow, "one", "two")
+        tasks.start_soon(follow, "two", "one")
+        await server.settle()
+        server.publish("a", 1)
+        await server.settle()
+        assert len(told) == 1
+        assert server.connections == 1
+
+
+async def test_a_client_that_breaks_down_is_connected_anew():
+    """Law 10: whatever it raises, this connection serves all streams of the process."""
+
+    async def breaks_down():
+        del server.receive
+        raise ZeroDivisionError
+
+    async with feeding() as (feed, server, tasks):
+        visitor = Visitor(feed, ("a",))
+        tasks.start_soon(visitor.follow)
+        await server.settle()
+        server.receive = breaks_down
+        server.publish("a", 1)
+        await server.settle()
+        assert server.connections == 2
+        assert visitor.interruptions == 1
+        visitor.check()
+
+
+async def test_a_channel_that_has_moved_is_looked_for():
+    """A cluster says that a subscription has ended which nobody has given up."""
+    async with feeding() as (feed, server, tasks):
+        visitor = Visitor(feed, ("a",))
+        tasks.start_soon(visitor.follow)
+        await server.settle()
+        server._channels.discard("a")
+        server._on_their_way.append(Ended("a"))
+        await server.settle()
+        assert str(feed.error) == MOVED
+        assert server.connections == 2
+        assert visitor.interruptions == 1
+
+
+async def test_a_channel_that_is_never_confirmed_is_looked_for():
+    """Law 7: whoever asked for it when it was about to move is not left waiting."""
+    async with feeding() as (feed, server, tasks):
+        visitor = Visitor(feed, ("a",))
+        tasks.start_soon(visitor.follow)
+        await sleep(0.1)
+        server._commands.clear()
+        for _ in range(20):
+            await server.settle()
+        assert visitor.follows
+        assert server.connections == 2
+
+
+async def test_a_server_that_takes_no_commands_is_given_up():
+    """Law 7: one that has stopped reading would keep who asks waiting for ever."""
+
+    async def hangs(channels):
+        del server.subscribe
+        await sleep_forever()
+
+    async with feeding() as (feed, server, tasks):
+        server.subscribe = hangs
+        visitor = Visitor(feed, ("a",))
+        tasks.start_soon(visitor.follow)
+        for _ in range(20):
+            await server.settle()
+        assert visitor.follows
+        assert server.connections == 2
+
+
+async def test_what_is_asked_for_while_something_is_asked_for_comes_next():
+    """Not only when something else is to be done."""
+    async with feeding() as (feed, server, tasks):
+        for turns in range(10):
+            one, two = (Visitor(feed, (f"{name}-{turns}",)) for name in ("one", "two"))
+            tasks.start_soon(one.follow)
+            for _ in range(turns):
+                await checkpoint()
+            tasks.start_soon(two.follow)
+            await sleep(0.1)
+            assert {*one.channels, *two.channels} <= {*server.asked}
+            await server.settle()
 
 
 async def test_a_channel_is_asked_for_once():

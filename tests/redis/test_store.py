@@ -3,10 +3,19 @@
 import math
 
 import pytest
-from anyio import create_task_group, current_time, sleep, wait_all_tasks_blocked
+from anyio import (
+    Event,
+    create_task_group,
+    current_time,
+    fail_after,
+    move_on_after,
+    sleep,
+    wait_all_tasks_blocked,
+)
 
 from resumable_core import (
     ABSENT,
+    PAGE_BYTES,
     BackendUnavailable,
     Changed,
     Delete,
@@ -325,6 +334,16 @@ async def test_a_page_ends_before_it_holds_too_many_batches(backend):
     assert [event.data for event in (*page.events, *rest.events)] == whole
 
 
+async def test_no_more_is_read_than_a_page_holds(backend, keys):
+    """Law 8: however large what follows is, and however small what was read before."""
+    await started(backend, "x")
+    await backend.apply("x", texts(1, "small"))
+    for seq in range(2, 8):
+        await backend.apply("x", texts(seq, "." * (PAGE_BYTES // 2)))
+    *_, batches = await backend._others.ask(_stored.read_call(keys, 0, 1000))
+    assert len(batches) == 3
+
+
 async def test_what_many_ask_goes_together(backend, redis_server):
     """One writer per process gathers the appends of all its streams into pipelines."""
     for number in range(100):
@@ -397,5 +416,31 @@ async def test_who_waits_when_a_backend_is_left_is_told(make_backend, start_redi
                 tasks.start_soon(ask, backend.apply(f"x-{number}", claim()))
                 tasks.start_soon(ask, backend.read("x", 0, 1, connected_for=math.inf))
             await wait_all_tasks_blocked()
+            for number in range(3):  # these wait for the round trip that is under way
+                tasks.start_soon(ask, backend.apply(f"y-{number}", claim()))
+            await wait_all_tasks_blocked()
             await backend.__aexit__(None, None, None)
-            await wait_for(lambda: len(told) == 6)
+            await wait_for(lambda: len(told) == 9)
+        with fail_after(10):  # nor for one that was left
+            await ask(backend.read("x", 0, 1, connected_for=math.inf))
+        assert len(told) == 10
+
+
+async def test_who_is_cancelled_before_its_turn_asks_nothing(backend):
+    """Law 10: what still waits is not done behind the back of who gave it up."""
+    evaluate, free, asked = backend._driver.evaluate, Event(), []
+
+    async def held(calls, **options):
+        asked.extend(call.keys[0] for call in calls)
+        await free.wait()
+        return await evaluate(calls, **options)
+
+    backend._driver.evaluate = held
+    async with create_task_group() as tasks:
+        tasks.start_soon(read, backend, "x")
+        await wait_all_tasks_blocked()
+        with move_on_after(0.05):
+            await read(backend, "y")
+        free.set()
+    await read(backend, "z")
+    assert asked == [keys_of(APP, stream_id).sentinel for stream_id in "xz"]

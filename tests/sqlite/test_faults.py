@@ -20,6 +20,7 @@ from resumable_core import (
     Retention,
 )
 from resumable_core.testing import append
+from resumable_io.sqlite import _writer
 from resumable_io.sqlite._clock import Clock
 from resumable_io.sqlite._writer import SWEEP, Follow, Job, Writer
 from resumable_io.sqlite.backend import SCAN_PAGE
@@ -319,6 +320,29 @@ async def test_what_a_turn_has_seen_before_it_was_undone_is_not_lost(path, open_
                 await backend.apply("y", Renew("a"))
             backend._writer.turn = turn
             with fail_after(10):
+                assert list(await feed.receive()) == [Interrupted()]
+
+
+@pytest.mark.parametrize("what", ["much", "trimmed", "restarted"])
+async def test_what_others_have_done_is_told_as_a_whole_or_not_at_all(
+    open_backend, monkeypatch, what
+):
+    """Law 2: where some of it cannot be told, it is told that something was missed."""
+    monkeypatch.setattr(_writer, "MOST_TOLD", 3)
+    async with open_backend() as backend, open_backend() as elsewhere:
+        await started(backend, "x", *WHOLE, count=3 if what == "trimmed" else 100)
+        async with following(backend, "x") as feed:
+            turn = backend._writer.turn
+            backend._writer.turn = lambda jobs: turn(jobs) if jobs else ()  # it looks no more
+            if what == "restarted":
+                await elsewhere.apply("x", Finish("a", Outcome.DONE, 3))
+                await elsewhere.apply("x", Claim("b", 100.0, replaces="a"))
+                await elsewhere.apply("x", append("b", 1, map(Message, WHOLE)))
+            else:
+                for seq in range(4, 8):
+                    await elsewhere.apply("x", append("a", seq, [Message("more")]))
+            backend._writer.turn = turn
+            with fail_after(5):
                 assert list(await feed.receive()) == [Interrupted()]
 
 

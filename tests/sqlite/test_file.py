@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 from anyio import (
     CancelScope,
@@ -19,6 +20,7 @@ from anyio import (
 from anyio.lowlevel import checkpoint
 
 from resumable_core import (
+    PAGE_BYTES,
     BackendError,
     BackendFull,
     BackendUnavailable,
@@ -41,6 +43,7 @@ from resumable_core.testing import append
 from resumable_io import Streams
 from resumable_io._backends import open_backend as open_url
 from resumable_io.sqlite import SQLiteBackend, _clock
+from resumable_io.sqlite._rows import batches_after, load
 from resumable_io.testing import following
 from tests.io.scripted import Script, data_of
 from tests.sqlite.files import looking_into, read, started
@@ -387,6 +390,26 @@ async def test_what_has_expired_leaves_the_file(path, open_backend, monkeypatch)
         assert db.execute("SELECT count(*) FROM batch").fetchone() == (1,)
 
 
+async def test_what_has_expired_is_not_listed(open_backend, monkeypatch):
+    """Also while nobody has written since, who would have removed it."""
+    async with open_backend() as backend:
+        await started(backend, "x", *WHOLE, lease=10.0, keep=0)
+        await started(backend, "stays", *WHOLE)
+        now = time.time()
+        monkeypatch.setattr(_clock.time, "time", lambda: now + 60)
+        assert [stream_id async for stream_id, _ in backend.scan()] == ["stays"]
+
+
+async def test_no_more_is_read_than_a_page_holds(open_backend):
+    """Law 8: however large what follows is."""
+    async with open_backend() as backend:
+        await started(backend, "x")
+        for seq in range(1, 7):
+            await backend.apply("x", append("a", seq, [Message("." * (PAGE_BYTES // 2))]))
+        batches = await backend._ask(lambda db: batches_after(db, load(db, "x"), 0, 1000))
+        assert [batch.last_seq for batch in batches] == [1, 2]
+
+
 async def test_a_log_that_is_trimmed_leaves_the_file(path, open_backend):
     async with open_backend() as backend:
         await started(backend, "x", "1", count=5)
@@ -475,6 +498,39 @@ async def test_a_read_does_not_wait_for_a_write(open_backend):
                 assert (await read(backend, "x")).sentinel.state is State.ACTIVE
             reading = True
         assert (await read(backend, "x")).sentinel.state is State.DONE
+
+
+@pytest.mark.parametrize("how", ["in order", "cancelled"])
+async def test_the_file_is_closed_when_it_was_left(path, open_backend, how):
+    """Law 10: by whoever was cancelled, too, although it is closed in a thread."""
+
+    def is_open():
+        return str(path) in {each.path for each in psutil.Process().open_files()}
+
+    backend = open_backend()
+    with CancelScope() as scope:
+        async with backend:
+            await started(backend, "x", "one")
+            await read(backend, "x")
+            assert is_open()
+            if how == "cancelled":
+                scope.cancel()
+                await checkpoint()
+    assert not is_open()
+
+
+async def test_who_is_cancelled_before_its_turn_has_changed_nothing(open_backend):
+    """Law 10: what is still waiting is not done behind the back of who gave it up."""
+    async with open_backend() as backend:
+        await started(backend, "x", "one")
+        async with create_task_group() as tasks:
+            with backend._writer._turns:
+                tasks.start_soon(backend.apply, "x", Renew("a"))
+                await sleep(0.05)  # this is its turn
+                with move_on_after(0.05):
+                    await backend.apply("y", Claim("b", 100.0))
+        await backend.apply("x", Renew("a"))
+        assert [stream_id async for stream_id, _ in backend.scan()] == ["x"]
 
 
 async def test_the_pool_of_the_application_is_left_alone(open_backend):

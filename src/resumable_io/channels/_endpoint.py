@@ -38,6 +38,7 @@ from resumable_io._http import (
     answer,
     headers_of,
     last_event_id,
+    reason_of,
     refuse,
     status_of,
 )
@@ -162,7 +163,7 @@ class ChannelEndpoint:
         except Disconnected:
             return
         except ResumableError as error:
-            await refuse(send, status_of(error), str(error), headers_of(error))
+            await refuse(send, status_of(error), reason_of(error), headers_of(error))
             return
         await response(scope, receive, send)
 

@@ -31,8 +31,8 @@ def channel_routes(streams: Streams) -> list[Route]:
         return Response(status_code=204)
 
     return [
-        Route("/channels/{channel}", delete, methods=["DELETE"]),
-        Route("/channels/{channel}", endpoint, methods=["GET", "POST"]),
+        Route("/channels/{channel:path}", delete, methods=["DELETE"]),
+        Route("/channels/{channel:path}", endpoint, methods=["GET", "POST"]),
     ]
 
 

@@ -132,9 +132,9 @@ def relay_app(
     service = Service(streams)
     own = [
         Route("/health", service.health),
-        Route("/streams/{id}", service.follow),
-        Route("/streams/{id}/state", service.state),
-        Route("/streams/{id}/stop", service.stop, methods=["POST"]),
+        Route("/streams/{id:path}/state", service.state),
+        Route("/streams/{id:path}/stop", service.stop, methods=["POST"]),
+        Route("/streams/{id:path}", service.follow),
     ]
     return guarded_app(
         streams,

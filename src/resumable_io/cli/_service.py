@@ -51,11 +51,12 @@ class Service:
         return [
             Route("/health", self.health),
             Route("/streams", self.scan),
-            Route("/streams/{id}", self.publish, methods=["POST"]),
-            Route("/streams/{id}", self.delete, methods=["DELETE"]),
-            Route("/streams/{id}", self.follow),
-            Route("/streams/{id}/state", self.state),
-            Route("/streams/{id}/stop", self.stop, methods=["POST"]),
+            # Those that end in a word come first: an id may hold slashes.
+            Route("/streams/{id:path}/state", self.state),
+            Route("/streams/{id:path}/stop", self.stop, methods=["POST"]),
+            Route("/streams/{id:path}", self.publish, methods=["POST"]),
+            Route("/streams/{id:path}", self.delete, methods=["DELETE"]),
+            Route("/streams/{id:path}", self.follow),
             *channel_routes(self._streams),
         ]
 

@@ -16,6 +16,7 @@ from anyio import (
     sleep,
     sleep_forever,
     to_thread,
+    wait_all_tasks_blocked,
 )
 from anyio.lowlevel import checkpoint
 
@@ -228,7 +229,8 @@ async def test_who_had_to_wait_for_the_file_judges_nobody_by_it(path, open_backe
             db.execute("BEGIN IMMEDIATE")
             async with create_task_group() as tasks:
                 tasks.start_soon(look)
-                await sleep(1.5)  # more than a second is an outage
+                await wait_all_tasks_blocked()
+                await sleep(2)  # more than a second is an outage
                 db.execute("ROLLBACK")
         assert states == [State.ACTIVE]
         with fail_after(10):
@@ -526,7 +528,7 @@ async def test_who_is_cancelled_before_its_turn_has_changed_nothing(open_backend
         async with create_task_group() as tasks:
             with backend._writer._turns:
                 tasks.start_soon(backend.apply, "x", Renew("a"))
-                await sleep(0.05)  # this is its turn
+                await wait_all_tasks_blocked()  # it has its turn, which waits
                 with move_on_after(0.05):
                     await backend.apply("y", Claim("b", 100.0))
         await backend.apply("x", Renew("a"))

@@ -503,11 +503,17 @@ def test_what_is_broken_is_found_by_chance(broken):
     """The scenarios are for what needs two things at once."""
     backend = broken()
 
-    quick = settings(SETTINGS, max_examples=200, phases=[Phase.generate], database=None)
+    quick = settings(
+        SETTINGS,
+        max_examples=200,
+        phases=[Phase.generate],
+        database=None,
+        report_multiple_bugs=False,
+    )
     with backend_machine(lambda: backend) as machine:
 
         class Impatient(machine):
-            patience = 10
+            patience = 3
 
         with pytest.raises((AssertionError, TimeoutError)):
             run_state_machine_as_test(Impatient, settings=quick)

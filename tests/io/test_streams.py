@@ -1371,6 +1371,7 @@ async def test_what_is_in_the_buffer_is_written_before_leaving():
     assert end.outcome is Outcome.LOST
 
 
+@pytest.mark.virtual_time
 async def test_a_claim_that_comes_too_late_is_not_used():
     """Streams that were left meanwhile start nothing: the claim is lost after one lease."""
     backend = Held()

@@ -503,17 +503,11 @@ def test_what_is_broken_is_found_by_chance(broken):
     """The scenarios are for what needs two things at once."""
     backend = broken()
 
-    quick = settings(
-        SETTINGS,
-        max_examples=200,
-        phases=[Phase.generate],
-        database=None,
-        report_multiple_bugs=False,
-    )
+    quick = settings(SETTINGS, max_examples=200, phases=[Phase.generate], database=None)
     with backend_machine(lambda: backend) as machine:
 
         class Impatient(machine):
-            patience = 3
+            patience = 10
 
         with pytest.raises((AssertionError, TimeoutError)):
             run_state_machine_as_test(Impatient, settings=quick)

@@ -16,6 +16,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from ._lifecycle import State
+from ._producer import RENEWALS_PER_LEASE
+from ._sentinel import Sentinel
+
 LATE: Final = 1.0
 """Seconds by which a store's clock may jump, or it may be waited for, without a break."""
 
@@ -35,9 +39,17 @@ class Watch:
             self.broken(now)
         self._ahead = ahead
 
-    def waited(self, asked: float, now: float, patience: float = LATE) -> None:
-        """Note an answer to what was `asked` then; one later than `patience` seconds is a break."""
-        if now - asked > patience:
+    def waited(self, asked: float, now: float) -> None:
+        """Note that the store was waited for since `asked`."""
+        if now - asked > LATE:
+            self.broken(now)
+
+    def answered(self, sentinel: Sentinel, asked: float, now: float) -> None:
+        """Note an answer about one stream to what was `asked` then.
+
+        It is a break when the stream's producer, waiting as long, would have missed a renewal.
+        """
+        if sentinel.state is State.ACTIVE and now - asked > sentinel.lease / RENEWALS_PER_LEASE:
             self.broken(now)
 
     def broken(self, now: float) -> None:

@@ -29,7 +29,7 @@ from resumable_core import (
     check_name,
 )
 
-from ._followers import Followers, StreamsClosed
+from ._followers import LEFT, Followers, StreamsClosed
 from ._positions import PositionLike, to_position
 from ._sources import Encoder, to_message
 from ._subscription import Subscription
@@ -38,9 +38,6 @@ from .abc import Backend
 
 CHANNEL_RETENTION: Final = Retention(count=10_000, bytes=16 * 2**20, keep=24 * 3600.0)
 """What a channel keeps unless told otherwise: 10,000 events, 16 MiB; a day after the last one."""
-
-
-CLOSED: Final = "these Streams were left: their process shuts down"
 
 
 class Channel:
@@ -193,7 +190,7 @@ class Channels:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StreamsClosed(CLOSED)
+            raise StreamsClosed(LEFT)
 
 
 class PublisherDriver:
@@ -247,7 +244,7 @@ class PublisherDriver:
                 else:
                     self._settle(machine.answered(ids))
         except BaseException:
-            self._settle(machine.abandon(StreamsClosed(CLOSED)))
+            self._settle(machine.abandon(StreamsClosed(LEFT)))
             raise
 
     def _settle(self, tickets: Sequence[Ticket]) -> None:

@@ -43,6 +43,9 @@ RETRY: Final = 1.0
 """Seconds before a feed that could not be had is asked for again."""
 
 
+LEFT: Final = "these Streams were left: their process shuts down"
+
+
 class StreamsClosed(ResumableError):
     """Say that this process shuts down: the stream lives on, resume it in another."""
 

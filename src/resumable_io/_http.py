@@ -91,7 +91,7 @@ def status_of(error: ResumableError) -> int:
 
 
 def reason_of(error: ResumableError) -> str:
-    """Return what a client is told about `error`; what the store has said is for the log alone."""
+    """Return what a client is told about `error`; log what the store has said, for nobody else."""
     if not isinstance(error, BackendError):
         return str(error)
     logger.log(

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 
 from resumable_core import StreamError
 
-from ._followers import Followers, StreamsClosed
+from ._followers import LEFT, Followers, StreamsClosed
 from ._producer import ProducerDriver
 from ._shutdown import Shutdown
 from ._sources import Source
@@ -82,7 +82,7 @@ class Producers:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StreamsClosed("these Streams were left: their process shuts down")
+            raise StreamsClosed(LEFT)
 
     async def _run(self, driver: ProducerDriver, source: Source | None) -> None:
         try:

@@ -78,8 +78,7 @@ class Reads:
     ) -> Page:
         """Return a page that nobody else gets, since `connected_for` is the caller's own."""
         async with self._slots:
-            if self.produced[stream_id]:
-                connected_for = 0.0
+            connected_for = min(connected_for, self.watched_for(stream_id))
             return await self._backend.read(stream_id, after, limit, connected_for=connected_for)
 
 

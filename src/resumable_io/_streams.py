@@ -42,7 +42,7 @@ from resumable_core import (
 
 from ._backends import open_backend
 from ._channels import CHANNEL_RETENTION, Channel, Channels
-from ._followers import Followers, StreamsClosed
+from ._followers import LEFT, Followers, StreamsClosed
 from ._frames import SharedFrames
 from ._positions import PositionLike, to_position
 from ._producer import ProducerDriver
@@ -414,7 +414,7 @@ class Streams:
 
     def _open(self) -> AsyncExitStack:
         if self._left:
-            raise StreamsClosed("these Streams were left: their process shuts down")
+            raise StreamsClosed(LEFT)
         if self._stack is None:
             raise RuntimeError("these Streams are not entered: use `async with streams:`")
         return self._stack

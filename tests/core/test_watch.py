@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable_core import Watch
+from resumable_core import Sentinel, State, Watch
 
 LATE = 1.0
 """Seconds."""
@@ -40,10 +40,25 @@ def test_a_jump_forward_is_a_break_and_one_backward_is_none(now, time, pause, ju
     assert watch.since == now
 
 
-@pytest.mark.parametrize(("took", "patience", "since"), [(1.0, 1.0, -math.inf), (1.1, 1.0, 6.1)])
-def test_an_answer_that_comes_late_is_a_break(took, patience, since):
+@pytest.mark.parametrize(("took", "since"), [(LATE, -math.inf), (LATE + 0.5, 6.5)])
+def test_a_store_that_has_to_be_waited_for_is_a_break(took, since):
     watch = Watch()
-    watch.waited(5.0, 5.0 + took, patience)
+    watch.waited(5.0, 5.0 + took)
+    assert watch.since == since
+
+
+@pytest.mark.parametrize(
+    ("state", "took", "since"),
+    [
+        (State.ACTIVE, 5.0, -math.inf),
+        (State.ACTIVE, 5.5, 10.5),
+        (State.LOST, 5.5, -math.inf),
+    ],
+)
+def test_an_answer_for_which_a_producer_would_miss_a_renewal_is_a_break(state, took, since):
+    """Law 7: where nobody produces, nobody is judged by it."""
+    watch = Watch()
+    watch.answered(Sentinel(state, lease=15.0), 5.0, 5.0 + took)
     assert watch.since == since
 
 

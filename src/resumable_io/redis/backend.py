@@ -20,7 +20,6 @@ from typing import Final, Self
 from anyio import Event, create_task_group, current_time, fail_after, get_cancelled_exc_class
 
 from resumable_core import (
-    RENEWALS_PER_LEASE,
     Append,
     BackendFull,
     BackendUnavailable,
@@ -331,8 +330,7 @@ class RedisBackend(Backend):
         """Note what its clock shows, and whether the answer was late: then so it was for others."""
         now, watch = current_time(), self._watches[self._driver.shard_of(keys.sentinel)]
         watch.told(now + known.clock, now)
-        if known.sentinel.state is State.ACTIVE:
-            watch.waited(asked, now, known.sentinel.lease / RENEWALS_PER_LEASE)
+        watch.answered(known.sentinel, asked, now)
         return known
 
 
